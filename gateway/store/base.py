@@ -1,0 +1,58 @@
+"""What a store is: jobs of plain SQL, run in transactions, durable when awaited.
+
+A job is a function of a `Session`; the engine composes it from the functions in `outbox.py`, `inbox.py`,
+`receipts.py`, `idempotency.py`. The SQL keeps to what SQLite and PostgreSQL share (`?` placeholders,
+`ON CONFLICT`, `RETURNING`), so that both run the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+Row = Sequence[Any]
+
+
+class Cursor(Protocol):
+    """The part of a DB-API cursor that jobs use (PEP 249)."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+
+
+class Session(Protocol):
+    """An open transaction."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor: ...
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Cursor: ...
+
+
+Job = Callable[[Session], T]
+
+
+class Store(Protocol):
+    """Runs jobs. Raises Unavailable("store-unavailable") when the database cannot serve."""
+
+    async def write(self, job: Job[T]) -> T:
+        """Run `job` in a transaction and return once it is on disk (fsync).
+
+        Jobs of concurrent callers share a commit; each fails alone: what `job` raises reaches its own
+        caller and its changes are undone, the others' are not.
+        """
+        ...
+
+    async def read(self, job: Job[T]) -> T:
+        """Run `job` on a committed snapshot; it must not write."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was asked for, then close. Safe to call twice."""
+        ...
+
+    @property
+    def healthy(self) -> bool:
+        """False after a failure of the database itself, until a commit succeeds again."""
+        ...

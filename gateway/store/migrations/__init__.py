@@ -1,0 +1,1 @@
+"""Numbered SQL scripts, run in order; never edited once released."""

@@ -1,0 +1,88 @@
+"""Receipts as signed, and those still owed to a sender's node (promises 1 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gateway.messages import AgencyId, EnvelopeId, Reason, Receipt, Stage
+from gateway.store.base import Session
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReceipt:
+    """A receipt with its signed form."""
+
+    stage: Stage
+    issuer: AgencyId
+    at: int
+    reason: Reason | None
+    cose: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A receipt that still has to reach `recipient`'s node."""
+
+    id: int
+    issuer: AgencyId
+    recipient: AgencyId
+    cose: bytes = field(repr=False)
+
+
+def keep(session: Session, receipt: Receipt, cose: bytes) -> bool:
+    """Store a receipt once; False when the same statement is known already."""
+    cursor = session.execute(
+        "INSERT INTO receipts (envelope_id, stage, issuer, at, reason, cose) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (receipt.envelope_id, receipt.stage, receipt.issuer, receipt.at, receipt.reason, cose),
+    )
+    return cursor.rowcount == 1
+
+
+def of_envelope(session: Session, envelope_id: EnvelopeId) -> tuple[StoredReceipt, ...]:
+    """Every receipt about an envelope, oldest first."""
+    rows = session.execute(
+        "SELECT stage, issuer, at, reason, cose FROM receipts WHERE envelope_id = ? ORDER BY at",
+        (envelope_id,),
+    ).fetchall()
+    return tuple(
+        StoredReceipt(Stage(stage), AgencyId(issuer), at, Reason(reason) if reason else None, cose)
+        for stage, issuer, at, reason, cose in rows
+    )
+
+
+def owe(session: Session, receipt: Receipt, cose: bytes) -> None:
+    """Promise a receipt to the sender's node; written in the transaction that makes it true."""
+    session.execute(
+        "INSERT INTO owed_receipts (issuer, recipient, cose) VALUES (?, ?, ?)",
+        (receipt.issuer, receipt.sender, cose),
+    )
+
+
+def owe_again(session: Session, envelope_id: EnvelopeId, sender: AgencyId) -> None:
+    """Send what is known of an envelope once more: its sender asks by sending it again."""
+    session.execute(
+        "INSERT INTO owed_receipts (issuer, recipient, cose)"
+        " SELECT issuer, ?, cose FROM receipts WHERE envelope_id = ? ORDER BY at",
+        (sender, envelope_id),
+    )
+
+
+def owed(session: Session, *, limit: int) -> list[Owed]:
+    """The oldest receipts still owed."""
+    rows = session.execute(
+        "SELECT id, issuer, recipient, cose FROM owed_receipts ORDER BY id LIMIT ?", (limit,)
+    ).fetchall()
+    return [Owed(id_, AgencyId(issuer), AgencyId(to), cose) for id_, issuer, to, cose in rows]
+
+
+def settle(session: Session, ids: Sequence[int]) -> None:
+    """These have been published."""
+    session.executemany("DELETE FROM owed_receipts WHERE id = ?", [(id_,) for id_ in ids])
+
+
+def count_owed(session: Session) -> int:
+    """How many receipts wait to be sent."""
+    (count,) = session.execute("SELECT COUNT(*) FROM owed_receipts").fetchone()
+    return int(count)

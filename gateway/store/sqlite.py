@@ -1,0 +1,233 @@
+"""SQLite behind the Store interface: one writer thread with group commit, one reader thread.
+
+Durability: WAL with synchronous=FULL, so COMMIT returns after the WAL is fsynced. The writer takes every
+job that waits, runs each under its own savepoint in one transaction, commits once, and only then lets
+the callers go on: a hundred concurrent requests share one fsync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from gateway.errors import StartupError, Unavailable
+from gateway.store.base import Job, Session
+
+T = TypeVar("T")
+
+MAX_BATCH = 256
+"""Jobs in one transaction: bounds how long the first of them waits for the last."""
+MAX_WAITING = 10_000
+"""Jobs that may wait; beyond it the store says no (promise 9)."""
+BUSY_TIMEOUT = 5.0
+"""Seconds SQLite waits for another process's lock (a backup) before it gives up."""
+
+_Work = tuple[Job[Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+
+
+class SqliteStore:
+    """The default store: one file, one process."""
+
+    def __init__(
+        self,
+        path: Path,
+        on_commit: Callable[[int, float], None] = lambda jobs, seconds: None,
+    ) -> None:
+        """Open an existing database (`create` makes one). Raises StartupError."""
+        if not path.exists():
+            raise StartupError(f"there is no database at {path}: `gateway init` makes one")
+        self._path = path
+        self._on_commit = on_commit
+        self._healthy = True
+        self._closed = False
+        self._writes: queue.Queue[_Work | None] = queue.Queue(MAX_WAITING)
+        self._reads: queue.Queue[_Work | None] = queue.Queue(MAX_WAITING)
+        _migrate(path)
+        self._threads = [
+            threading.Thread(target=self._write_loop, name="store-writer", daemon=True),
+            threading.Thread(target=self._read_loop, name="store-reader", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @staticmethod
+    def create(path: Path) -> None:
+        """Make an empty database, readable by its owner alone. Raises StartupError if it exists."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.touch(mode=0o600, exist_ok=False)
+        except FileExistsError:
+            raise StartupError(f"{path} exists already: it is never overwritten") from None
+        _migrate(path)
+
+    @property
+    def healthy(self) -> bool:
+        """False after a failure of the database, until a commit succeeds again."""
+        return self._healthy
+
+    async def write(self, job: Job[T]) -> T:
+        """See Store.write."""
+        return await self._ask(self._writes, job)
+
+    async def read(self, job: Job[T]) -> T:
+        """See Store.read."""
+        return await self._ask(self._reads, job)
+
+    async def close(self) -> None:
+        """See Store.close."""
+        if self._closed:
+            return
+        self._closed = True
+        for waiting, thread in zip((self._writes, self._reads), self._threads, strict=True):
+            await asyncio.to_thread(waiting.put, None)
+            await asyncio.to_thread(thread.join, 30.0)
+
+    async def _ask(self, waiting: queue.Queue[_Work | None], job: Job[T]) -> T:
+        if self._closed:
+            raise Unavailable("shutting-down")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        try:
+            waiting.put_nowait((job, loop, future))
+        except queue.Full:
+            raise Unavailable("busy") from None
+        # A caller that is cancelled must not undo what may already be committed: the job runs on.
+        return await asyncio.shield(future)
+
+    def _write_loop(self) -> None:
+        connection = _connect(self._path)
+        stopping = False
+        while not stopping:
+            batch, stopping = _take(self._writes)
+            if batch:
+                self._run_batch(connection, batch)
+        connection.close()
+
+    def _run_batch(self, connection: sqlite3.Connection, batch: list[_Work]) -> None:
+        started = time.perf_counter()
+        outcomes: list[tuple[Any, BaseException | None]] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job, _, _ in batch:
+                outcomes.append(_run_alone(connection, job))
+            connection.execute("COMMIT")
+            self._healthy = True
+        except sqlite3.Error:
+            # Disk full, locked, read-only, I/O error: nothing of this batch is durable, all are told.
+            self._healthy = False
+            _rollback(connection)
+            outcomes = [(None, Unavailable("store-unavailable")) for _ in batch]
+        _answer(batch, outcomes)
+        self._on_commit(len(batch), time.perf_counter() - started)
+
+    def _read_loop(self) -> None:
+        connection = _connect(self._path)
+        connection.execute("PRAGMA query_only=ON")
+        stopping = False
+        while not stopping:
+            batch, stopping = _take(self._reads)
+            _answer(batch, [_read_one(connection, job) for job, _, _ in batch])
+        connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    return connection
+
+
+def _migrate(path: Path) -> None:
+    """Bring the schema up to date: migrations/NNNN_*.sql in order, tracked by PRAGMA user_version."""
+    scripts = sorted(
+        (entry for entry in resources.files("gateway.store.migrations").iterdir() if entry.name.endswith(".sql")),
+        key=lambda entry: entry.name,
+    )
+    try:
+        connection = _connect(path)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(scripts):
+            raise StartupError(f"{path} was made by a newer version of the gateway: upgrade the gateway")
+        for number, script in enumerate(scripts[version:], start=version + 1):
+            text = script.read_text("utf-8")
+            connection.executescript(f"BEGIN IMMEDIATE;\n{text}\nPRAGMA user_version={number};\nCOMMIT;")
+        connection.close()
+    except sqlite3.Error as error:
+        raise StartupError(f"cannot use the database {path}: {error.sqlite_errorname}") from None
+
+
+def _take(waiting: queue.Queue[_Work | None]) -> tuple[list[_Work], bool]:
+    """Wait for one job, then take all that wait too, up to MAX_BATCH. True: the end was asked for."""
+    batch: list[_Work] = []
+    item = waiting.get()
+    while item is not None:
+        batch.append(item)
+        if len(batch) == MAX_BATCH:
+            return batch, False
+        try:
+            item = waiting.get_nowait()
+        except queue.Empty:
+            return batch, False
+    return batch, True
+
+
+def _run_alone(connection: sqlite3.Connection, job: Job[T]) -> tuple[T | None, BaseException | None]:
+    """Run one job so that its failure undoes only itself. Errors of the database itself go up."""
+    connection.execute("SAVEPOINT job")
+    try:
+        result = job(cast(Session, connection))
+    except sqlite3.OperationalError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a job raises is its caller's to handle
+        connection.execute("ROLLBACK TO job")
+        connection.execute("RELEASE job")
+        return None, error
+    connection.execute("RELEASE job")
+    return result, None
+
+
+def _read_one(connection: sqlite3.Connection, job: Job[T]) -> tuple[T | None, BaseException | None]:
+    try:
+        return job(cast(Session, connection)), None
+    except sqlite3.Error:
+        return None, Unavailable("store-unavailable")
+    except Exception as error:  # noqa: BLE001 - whatever a job raises is its caller's to handle
+        return None, error
+
+
+def _rollback(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        try:
+            connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            pass  # the transaction ended with the error itself
+
+
+def _answer(batch: list[_Work], outcomes: list[tuple[Any, BaseException | None]]) -> None:
+    """Hand results back, with one wake-up per event loop rather than one per job."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any, BaseException | None]]] = {}
+    for (_, loop, future), (result, error) in zip(batch, outcomes, strict=True):
+        by_loop.setdefault(loop, []).append((future, result, error))
+    for loop, answers in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, answers)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+
+def _resolve(answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
+    for future, result, error in answers:
+        if future.done():
+            continue
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
