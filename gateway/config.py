@@ -1,0 +1,204 @@
+"""A node's settings: one TOML file, read strictly. Paths to secrets, never secrets.
+
+Relative paths are taken from the folder the file stands in. `gateway config describe` and
+docs/config.md are generated from the descriptions here.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from gateway.errors import StartupError
+from gateway.messages import AGENCY_ID
+
+Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+FILE_NAME = "gateway.toml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class NodeSection(_Section):
+    """Who this node serves and where it keeps things."""
+
+    agencies: Annotated[tuple[Id, ...], Field(min_length=1)] = Field(
+        description="Identifiers of the agencies this node serves; each has its own keys."
+    )
+    directory: Path = Field(description="The directory file: agencies, public keys, sharing agreements.")
+    keys: Path = Field(Path("keys"), description="Folder of the agencies' private keys (files of mode 0600).")
+    database: Path = Field(Path("gateway.db"), description="The SQLite database that `gateway init` made.")
+    tokens: Path = Field(Path("tokens.json"), description="Access tokens of local systems, as hashes.")
+    directory_refresh: Annotated[float, Field(gt=0)] = Field(
+        2.0, description="Seconds between looks at the directory file."
+    )
+
+
+class HttpSection(_Section):
+    """The API for local systems, and the port for operators."""
+
+    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    port: Port = Field(8080, description="Port of the API; 0 takes a free one.")
+    admin_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz.")
+    admin_port: Port = Field(9090, description="Port of /metrics, /healthz and /readyz; 0 takes a free one.")
+
+
+class TransportSection(_Section):
+    """How sealed envelopes travel between nodes."""
+
+    kind: Literal["embedded", "rabbitmq"] = Field(
+        "embedded", description="`embedded`: a spool folder for nodes on one machine. `rabbitmq`: AMQP 0-9-1."
+    )
+    spool: Path = Field(Path("spool"), description="The shared spool folder of the embedded transport.")
+    url: str = Field("", description="amqp:// or amqps:// URL without a password, for `rabbitmq`.")
+    password_file: Path | None = Field(None, description="File that holds the broker password.")
+    prefetch: Annotated[int, Field(ge=1, le=2000)] = Field(
+        128, description="Deliveries a queue may have under way at once."
+    )
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
+        64, description="Envelopes published at once, each waiting for its confirmation."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _no_password(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and parts.scheme not in {"amqp", "amqps"}:
+            raise ValueError("must begin with amqp:// or amqps://")
+        if parts.password is not None:
+            raise ValueError("must not hold a password: name a password_file")
+        return value
+
+
+class LimitsSection(_Section):
+    """Where the node says no rather than drops."""
+
+    message_bytes: Annotated[int, Field(ge=1024, le=4 * 1024 * 1024)] = Field(
+        4 * 1024 * 1024, description="Largest message body, bytes."
+    )
+    attachment_bytes: Annotated[int, Field(ge=0, le=1024**3)] = Field(
+        100 * 1024 * 1024, description="Largest total of a message's attachments, bytes."
+    )
+    outbox_envelopes: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Envelopes accepted but not yet confirmed by the transport, before intake says 503."
+    )
+    outbox_bytes: Annotated[int, Field(ge=1)] = Field(
+        2 * 1024**3, description="The same in bytes, attachments included."
+    )
+    requests: Annotated[int, Field(ge=1)] = Field(256, description="HTTP requests under way at once.")
+    read_timeout: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="Seconds a sender may pause within a body."
+    )
+
+
+class TimesSection(_Section):
+    """How long things last."""
+
+    expires_in: Annotated[int, Field(ge=1, le=30 * 86400)] = Field(
+        5 * 86400, description="Seconds until a message nobody collected becomes `expired`, unless it says otherwise."
+    )
+    settle: Annotated[float, Field(ge=0)] = Field(
+        3600.0,
+        description="Seconds after expiry that the sender's node waits for the recipient's last word"
+        " before it concludes `expired` or `failed` itself.",
+    )
+    tick: Annotated[float, Field(gt=0)] = Field(5.0, description="Seconds between looks at what is due.")
+    idempotency: Annotated[int, Field(ge=3600)] = Field(
+        7 * 86400, description="Seconds an Idempotency-Key is remembered."
+    )
+
+
+class Settings(_Section):
+    """The whole file."""
+
+    node: NodeSection
+    http: HttpSection = HttpSection()
+    transport: TransportSection = TransportSection()
+    limits: LimitsSection = LimitsSection()
+    times: TimesSection = TimesSection()
+    base: Path = Field(Path(), exclude=True, description="The folder the file stands in; not a setting.")
+
+    def path(self, value: Path) -> Path:
+        """A path of the file, made absolute."""
+        return (self.base / value).resolve()
+
+    def broker_url(self) -> str:
+        """The broker's URL with the password from its file. Raises StartupError. Never log it."""
+        if not self.transport.password_file:
+            return self.transport.url
+        return with_password(self.transport.url, self.path(self.transport.password_file))
+
+
+def with_password(url: str, password_file: Path) -> str:
+    """Put the password from a file into an AMQP URL. Raises StartupError."""
+    try:
+        password = password_file.read_text("utf-8").strip()
+    except OSError as error:
+        raise StartupError(f"cannot read the broker password file {password_file}: {error.strerror}") from None
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else (parts.hostname or "")
+    user = parts.username or "guest"
+    netloc = f"{user}:{quote(password, safe='')}@{host}" + (f":{parts.port}" if parts.port else "")
+    return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
+
+
+def split_password(url: str) -> tuple[str, str]:
+    """An AMQP URL without its password, and the password (decoded; "" when there is none)."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url, ""
+    netloc = f"{parts.username or 'guest'}@{parts.netloc.rpartition('@')[2]}"
+    return urlunsplit((parts.scheme, netloc, parts.path, parts.query, "")), unquote(parts.password)
+
+
+def load(file: Path) -> Settings:
+    """Read a settings file. Raises StartupError with one line for a person."""
+    if file.is_dir():
+        file = file / FILE_NAME
+    try:
+        data = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise StartupError(f"cannot read {file}: {error.strerror}; `gateway init` makes one") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise StartupError(f"{file} is not valid TOML") from None
+    try:
+        settings = Settings.model_validate({**data, "base": file.resolve().parent})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise StartupError(f"{file}: {where}: {first['msg']} (docs/config.md lists the settings)") from None
+    if settings.transport.kind == "rabbitmq" and not settings.transport.url:
+        raise StartupError(f"{file}: transport.url: required for rabbitmq")
+    return settings
+
+
+def describe() -> str:
+    """Every setting with its default and meaning, as Markdown."""
+    lines = [
+        "# Settings",
+        "",
+        f"A node reads one TOML file, `{FILE_NAME}`. Relative paths start at the folder it stands in. Unknown",
+        "settings are refused. This page is generated by `gateway config describe`.",
+    ]
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if not (isinstance(section, type) and issubclass(section, _Section)):
+            continue
+        lines += ["", f"## [{name}]", "", (section.__doc__ or "").strip(), "", "| setting | default | meaning |", "|---|---|---|"]
+        for setting, info in section.model_fields.items():
+            default = "required" if info.is_required() else f"`{_toml(info.default)}`"
+            lines.append(f"| `{setting}` | {default} | {info.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    if value is None:
+        return "none"
+    return str(value) if isinstance(value, (int, float)) else f'"{value}"'

@@ -1,0 +1,55 @@
+"""Every algorithm identifier, COSE label and domain-separation string, with where it comes from."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- COSE tags, RFC 9052 section 2 ---
+TAG_ENCRYPT0: Final = 16
+TAG_SIGN1: Final = 18
+TAG_ENCRYPT: Final = 96
+
+# --- COSE header labels, RFC 9052 section 3.1; the encapsulated key from draft-ietf-cose-hpke section 3.3 ---
+ALG: Final = 1
+CONTENT_TYPE: Final = 3
+KID: Final = 4
+IV: Final = 5
+EK: Final = -4
+
+ROUTING: Final = "rg"
+"""Our own label in the outer protected header: [version, envelope id, recipient, expires]."""
+
+# --- COSE algorithms ---
+A256GCM: Final = 3
+"""AES-GCM with a 256-bit key: RFC 9053 section 4.1."""
+ED25519: Final = -19
+"""EdDSA over Curve25519, fully specified: RFC 9864. The older -8 leaves the curve to the key."""
+HPKE_7_KE: Final = 53
+"""DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: draft-ietf-cose-hpke (assumed value)."""
+HPKE_9_KE: Final = 57
+"""MLKEM768-X25519, SHAKE256, AES-256-GCM: draft-ietf-cose-hpke-pq-pqt (assumed value, still provisional)."""
+
+SUITE_HYBRID: Final = "HPKE-9-KE"
+SUITE_P256: Final = "HPKE-7-KE"
+DEFAULT_SUITE: Final = SUITE_HYBRID
+SUITES: Final = {SUITE_HYBRID: HPKE_9_KE, SUITE_P256: HPKE_7_KE}
+
+# --- domain separation ---
+HPKE_RECIPIENT: Final = "HPKE Recipient"
+"""First item of Recipient_structure: draft-ietf-cose-hpke section 3.1.3."""
+ENVELOPE_CONTEXT: Final = b"referral-gateway envelope v1"
+"""external_aad of the signature inside an envelope. A receipt's differs, so that neither can stand in
+for the other."""
+RECEIPT_CONTEXT: Final = b"referral-gateway receipt v1"
+"""external_aad of a receipt's signature."""
+CHUNK_CONTEXT: Final = b"referral-gateway chunk v1"
+"""Begins the external_aad of a sealed chunk."""
+
+ENVELOPE_VERSION: Final = 1
+RECEIPT_VERSION: Final = 1
+CONTENT_VERSION: Final = 1
+
+MAX_ENVELOPE: Final = 16 * 1024 * 1024
+"""Bytes of a sealed envelope: far below AES-GCM's 64 GiB for one nonce, and what a broker carries."""
+MAX_RECEIPT: Final = 4096
+"""Bytes of a signed receipt."""

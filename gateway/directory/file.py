@@ -1,0 +1,125 @@
+"""A directory kept in one file: read at start, read again when the file changes; the last good copy stays.
+
+Also the few edits a small set-up needs (`gateway init`, `gateway directory agree`), each an atomic rename
+so that a running node never reads half a file.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from gateway.directory.model import (
+    AgencyEntry,
+    AgreementEntry,
+    Directory,
+    DirectoryDocument,
+    DirectoryInvalid,
+    parse,
+)
+from gateway.errors import StartupError
+
+LIFETIME = timedelta(days=365)
+"""How long a directory written here is good for; every edit renews it."""
+
+
+class DirectorySource(Protocol):
+    """Where a node gets its directory from."""
+
+    @property
+    def current(self) -> Directory:
+        """The last good copy."""
+        ...
+
+    def refresh(self) -> bool:
+        """Look for a newer copy; True when there is one. Never raises: a bad copy is not taken."""
+        ...
+
+
+class DirectoryFile:
+    """A DirectorySource over one file."""
+
+    def __init__(self, path: Path, on_refused: Callable[[], None] = lambda: None) -> None:
+        self._path = path
+        self._on_refused = on_refused
+        self._seen = self._stamp()
+        self._current = load(path)
+
+    @property
+    def current(self) -> Directory:
+        """The last good copy."""
+        return self._current
+
+    def refresh(self) -> bool:
+        """Read the file again if it changed. A file that is gone or not valid is refused and reported."""
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return False
+        self._seen = stamp
+        try:
+            self._current = load(self._path)
+        except StartupError:
+            self._on_refused()
+            return False
+        return True
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def load(path: Path) -> Directory:
+    """Read and check a directory file. Raises StartupError with one line for a person."""
+    try:
+        return parse(path.read_bytes())
+    except OSError as error:
+        raise StartupError(f"cannot read the directory {path}: {error.strerror}") from None
+    except DirectoryInvalid as error:
+        first = error.problems[0]
+        raise StartupError(f"the directory {path} is not valid: {first.pointer}: {first.rule}") from None
+
+
+def _save(path: Path, document: DirectoryDocument) -> None:
+    Directory(document)  # refuse to write what no node would read
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(document.model_dump_json(indent=2, exclude_defaults=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(name, 0o644)
+    os.replace(name, path)
+
+
+def _edit(path: Path, change: Callable[[DirectoryDocument], dict[str, object]]) -> None:
+    document = load(path).document if path.exists() else DirectoryDocument(expires=_renewed())
+    _save(path, document.model_copy(update={**change(document), "expires": _renewed()}))
+
+
+def _renewed() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) + LIFETIME
+
+
+def put_agency(path: Path, entry: AgencyEntry) -> None:
+    """Add an agency or replace its entry; makes the file when there is none. Raises StartupError."""
+    _edit(path, lambda d: {"agencies": (*(a for a in d.agencies if a.id != entry.id), entry)})
+
+
+def put_agreement(path: Path, entry: AgreementEntry) -> None:
+    """Add a sharing agreement or replace the one of the same id. Raises StartupError."""
+
+    def change(document: DirectoryDocument) -> dict[str, object]:
+        known = {agency.id for agency in document.agencies}
+        for agency in (*entry.senders, *entry.recipients):
+            if agency not in known:
+                raise StartupError(f"{agency} is not in the directory: add it first with `gateway init`")
+        return {"agreements": (*(a for a in document.agreements if a.id != entry.id), entry)}
+
+    _edit(path, change)

@@ -1,0 +1,203 @@
+"""The directory document: parsed strictly, turned into plain values. No I/O.
+
+Version 1 is one JSON document. How it is signed and distributed is not this file's business: whoever
+hands the bytes over (`file.py` today) vouches for them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from gateway.crypto.keys import SealingKey, VerifyKey
+from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Problem, Purpose, Sector
+from gateway.protocol.policy import Agency, Agreement, Allowed, Denied, Question, decide
+
+Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
+Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class DirectoryInvalid(Exception):
+    """The document cannot be used. `problems` name field and rule."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("the directory document is not valid")
+        self.problems = tuple(problems)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class KeyEntry(_Part):
+    """A public key of an agency."""
+
+    use: Literal["sign", "seal"]
+    suite: Literal["Ed25519", "HPKE-9-KE", "HPKE-7-KE"]
+    public: Annotated[str, StringConstraints(max_length=4096)]
+    """Base64url without padding."""
+    starts: datetime
+    ends: datetime | None = None
+
+    @field_validator("public")
+    @classmethod
+    def _decodes(cls, value: str) -> str:
+        try:
+            base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
+        except binascii.Error:
+            raise ValueError("not base64url") from None
+        return value
+
+    @property
+    def public_bytes(self) -> bytes:
+        """The raw public key."""
+        return base64.urlsafe_b64decode(self.public + "=" * (-len(self.public) % 4))
+
+
+class AcceptsEntry(_Part):
+    """A message type an agency accepts."""
+
+    type: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+    versions: Annotated[tuple[int, ...], Field(min_length=1, max_length=20)]
+
+
+class AgencyEntry(_Part):
+    """An agency. `gateway init` writes one for the new node."""
+
+    id: Id
+    name: Short
+    sector: Sector
+    keys: Annotated[tuple[KeyEntry, ...], Field(max_length=50)]
+    accepts: Annotated[tuple[AcceptsEntry, ...], Field(max_length=50)] = ()
+
+
+class AgreementEntry(_Part):
+    """A sharing agreement, one direction."""
+
+    id: Id
+    senders: Annotated[tuple[Id, ...], Field(min_length=1)]
+    recipients: Annotated[tuple[Id, ...], Field(min_length=1)]
+    types: Annotated[tuple[str, ...], Field(min_length=1)]
+    purposes: Annotated[tuple[Purpose, ...], Field(min_length=1)]
+    lawful_bases: Annotated[tuple[LawfulBasis, ...], Field(min_length=1)]
+    starts: datetime
+    ends: datetime
+
+
+class DirectoryDocument(_Part):
+    """The whole document."""
+
+    format: Literal["referral-gateway-directory"] = "referral-gateway-directory"
+    version: Literal[1] = 1
+    expires: datetime
+    agencies: tuple[AgencyEntry, ...] = ()
+    agreements: tuple[AgreementEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _TimedVerifyKey:
+    key: VerifyKey
+    starts: int
+    ends: int
+
+
+def _ms(moment: datetime) -> int:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(aware.timestamp() * 1000)
+
+
+NEVER = 2**62
+
+
+class Directory:
+    """The directory as the road asks it. Immutable; a refresh makes a new one."""
+
+    def __init__(self, document: DirectoryDocument) -> None:
+        self.document = document
+        self.expires = _ms(document.expires)
+        self.agencies: Mapping[AgencyId, Agency] = {
+            AgencyId(entry.id): Agency(
+                AgencyId(entry.id),
+                entry.name,
+                entry.sector,
+                {accepts.type: frozenset(accepts.versions) for accepts in entry.accepts},
+            )
+            for entry in document.agencies
+        }
+        self._agreements = tuple(_agreement(entry) for entry in document.agreements)
+        self._verify: dict[tuple[AgencyId, bytes], _TimedVerifyKey] = {}
+        self._seal: dict[AgencyId, list[tuple[int, int, SealingKey]]] = {}
+        problems = self._load_keys(document)
+        if len(self.agencies) != len(document.agencies):
+            problems.append(Problem("/agencies", "each agency is listed once"))
+        if problems:
+            raise DirectoryInvalid(problems)
+
+    def _load_keys(self, document: DirectoryDocument) -> list[Problem]:
+        problems = []
+        for i, entry in enumerate(document.agencies):
+            agency = AgencyId(entry.id)
+            for j, key in enumerate(entry.keys):
+                starts, ends = _ms(key.starts), _ms(key.ends) if key.ends else NEVER
+                try:
+                    if key.use == "sign" and key.suite == "Ed25519":
+                        verify = VerifyKey.from_public(key.public_bytes)
+                        self._verify[agency, verify.kid] = _TimedVerifyKey(verify, starts, ends)
+                        continue
+                    if key.use == "seal" and key.suite != "Ed25519":
+                        sealing = SealingKey.from_public(key.suite, key.public_bytes)
+                        self._seal.setdefault(agency, []).append((starts, ends, sealing))
+                        continue
+                except ValueError:
+                    pass
+                problems.append(Problem(f"/agencies/{i}/keys/{j}", "a public key that fits its use and suite"))
+        return problems
+
+    def ask(self, question: Question, now: int) -> Allowed | Denied:
+        """The policy's answer under this directory."""
+        return decide(question, self.agencies, self._agreements, now)
+
+    def verify_key(self, agency: AgencyId, kid: bytes, at: int | None = None) -> VerifyKey | None:
+        """The agency's signing key with this id, if it is one of its keys (and in force at `at`)."""
+        found = self._verify.get((agency, kid))
+        if found is None or (at is not None and not found.starts <= at < found.ends):
+            return None
+        return found.key
+
+    def sealing_key(self, agency: AgencyId, now: int) -> SealingKey | None:
+        """The newest key in force that envelopes to this agency are sealed to."""
+        usable = [(starts, key) for starts, ends, key in self._seal.get(agency, ()) if starts <= now < ends]
+        return max(usable, key=lambda pair: pair[0])[1] if usable else None
+
+
+def _agreement(entry: AgreementEntry) -> Agreement:
+    return Agreement(
+        id=entry.id,
+        senders=frozenset(map(AgencyId, entry.senders)),
+        recipients=frozenset(map(AgencyId, entry.recipients)),
+        types=frozenset(entry.types),
+        purposes=frozenset(entry.purposes),
+        lawful_bases=frozenset(entry.lawful_bases),
+        starts=_ms(entry.starts),
+        ends=_ms(entry.ends),
+    )
+
+
+def parse(data: bytes) -> Directory:
+    """Read a directory document. Raises DirectoryInvalid."""
+    try:
+        return Directory(DirectoryDocument.model_validate_json(data))
+    except ValidationError as error:
+        raise DirectoryInvalid(problems_of(error)) from None
+
+
+def problems_of(error: ValidationError) -> list[Problem]:
+    """Field and rule of each error, without the input (pydantic keeps it in `errors()` otherwise)."""
+    details = error.errors(include_input=False, include_context=False, include_url=False)
+    return [Problem("/" + "/".join(str(step) for step in item["loc"]), item["type"]) for item in details]

@@ -1,0 +1,116 @@
+"""Attachments as streams: sealed chunk by chunk on the way in, opened chunk by chunk on the way out.
+
+A node holds at most a few chunks of an attachment in memory, whatever its size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from gateway.crypto import chunks
+from gateway.engine.outbound import Backlog
+from gateway.engine.parts import Parts
+from gateway.errors import RefusedByPeer, RefusedByUs
+from gateway.http.ports import Upload
+from gateway.messages import AgencyId, Attachment, EnvelopeId, Problem, Reason, new_id
+from gateway.store import inbox, outbox
+
+
+@dataclass(slots=True)
+class _Copy:
+    """One recipient's sealed copy of the attachment that is streaming in."""
+
+    envelope_id: EnvelopeId
+    key: bytes = field(repr=False)
+    chunk_ids: list[EnvelopeId]
+
+
+class AttachmentSealer:
+    """Seals uploads for every recipient of a message and stores the chunks as they come."""
+
+    def __init__(self, parts: Parts, backlog: Backlog, envelopes: Sequence[EnvelopeId]) -> None:
+        self._parts = parts
+        self._backlog = backlog
+        self._positions = dict.fromkeys(envelopes, 0)
+        self._total = 0
+        self.stored = 0
+        """Bytes of sealed chunks stored so far, all recipients together."""
+
+    async def seal(self, upload: Upload, index: int) -> dict[EnvelopeId, Attachment]:
+        """Read one upload to its end. Raises RefusedByUs or Unavailable; then call `discard`."""
+        copies = [_Copy(envelope_id, chunks.new_key(), []) for envelope_id in self._positions]
+        digest, size = hashlib.sha256(), 0
+        async for piece, last in _in_chunks(upload.chunks):
+            size += len(piece)
+            self._total += len(piece)
+            if self._total > self._parts.rules.attachment_bytes:
+                raise RefusedByUs("body-too-large")
+            digest.update(piece)
+            for copy in copies:
+                await self._store(copy, piece, last=last)
+        if upload.sha256 is not None and upload.sha256 != digest.digest():
+            raise RefusedByUs(
+                "attachment-mismatch", problems=[Problem(f"/attachments/{index}", "SHA-256 as announced")]
+            )
+        return {
+            copy.envelope_id: Attachment(
+                upload.name, upload.media_type, size, digest.digest(), copy.key, tuple(copy.chunk_ids)
+            )
+            for copy in copies
+        }
+
+    async def _store(self, copy: _Copy, piece: bytes, *, last: bool) -> None:
+        chunk_id = EnvelopeId(new_id())
+        body = chunks.seal_chunk(copy.key, len(copy.chunk_ids), last, chunk_id, piece)
+        self._backlog.admit(0, self.stored + len(body))
+        position = self._positions[copy.envelope_id]
+        created = self._parts.now()
+        await self._parts.store.write(
+            lambda s: outbox.add_chunk(
+                s,
+                outbox.OutboundChunk(chunk_id, body),
+                envelope_id=copy.envelope_id,
+                position=position,
+                created=created,
+            )
+        )
+        self._positions[copy.envelope_id] = position + 1
+        self.stored += len(body)
+        copy.chunk_ids.append(chunk_id)
+
+    async def discard(self) -> None:
+        """Nothing came of the upload: leave nothing behind."""
+        if self.stored:
+            envelopes = list(self._positions)
+            await self._parts.store.write(
+                lambda s: [outbox.drop_chunks(s, envelope_id) for envelope_id in envelopes] and None
+            )
+
+
+async def _in_chunks(source: AsyncIterator[bytes]) -> AsyncIterator[tuple[bytes, bool]]:
+    """Re-cut a stream into chunks of CHUNK_SIZE; the last one, marked True, may be shorter or empty."""
+    buffer = bytearray()
+    async for data in source:
+        buffer += data
+        while len(buffer) > chunks.CHUNK_SIZE:  # not >=: the last chunk must be known as the last
+            yield bytes(buffer[: chunks.CHUNK_SIZE]), False
+            del buffer[: chunks.CHUNK_SIZE]
+    yield bytes(buffer), True
+
+
+async def open_attachment(parts: Parts, agency: AgencyId, attachment: Attachment) -> AsyncIterator[bytes]:
+    """The attachment's bytes, chunk by chunk. Raises RefusedByPeer(ATTACHMENT_MISMATCH)."""
+    digest, size = hashlib.sha256(), 0
+    for index, chunk_id in enumerate(attachment.chunks):
+        body = await parts.store.read(lambda s, wanted=chunk_id: inbox.chunk(s, agency, wanted))
+        if body is None:
+            raise RefusedByPeer(Reason.ATTACHMENT_MISMATCH)
+        last = index == len(attachment.chunks) - 1
+        piece = chunks.open_chunk(attachment.key, index, last, chunk_id, body)
+        digest.update(piece)
+        size += len(piece)
+        yield piece
+    if size != attachment.size or digest.digest() != attachment.sha256:
+        raise RefusedByPeer(Reason.ATTACHMENT_MISMATCH)

@@ -1,0 +1,313 @@
+"""The receiving half of the road: transport, open, policy, validate, inbox, receipt.
+
+The transport is answered only after the commit. While the store or the directory cannot serve, a delivery
+is held, unanswered, and tried again: it is never given up and never acknowledged early.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from gateway import schemas
+from gateway.crypto import chunks, content, envelope, proof
+from gateway.crypto.envelope import Opened
+from gateway.engine.attachments import open_attachment
+from gateway.engine.parts import Parts
+from gateway.engine.receipting import TYPE as RECEIPTS
+from gateway.engine.receipting import ReceiptSender, Recorder, receipt_for
+from gateway.errors import RefusedByPeer, Unavailable
+from gateway.messages import AgencyId, Content, EnvelopeId, Header, Reason, Stage
+from gateway.protocol import retry
+from gateway.protocol.deadlines import judge
+from gateway.protocol.policy import Denied, Question
+from gateway.store import inbox, receipts
+from gateway.store.base import Session
+from gateway.transport.base import Delivery, Lane, Sealed
+
+
+class Arrivals:
+    """Handles everything the transport delivers to the agencies of this node."""
+
+    def __init__(
+        self, parts: Parts, sender: ReceiptSender, recorder: Recorder, on_message: Callable[[AgencyId], None]
+    ) -> None:
+        self._parts = parts
+        self._sender = sender
+        self._recorder = recorder
+        self._on_message = on_message
+
+    async def start(self) -> None:
+        """Subscribe to both lanes of every agency."""
+        for agency in self._parts.keys:
+            for lane in Lane:
+                await self._parts.transport.consume(
+                    agency, lane, self._handle, prefetch=self._parts.rules.prefetch
+                )
+
+    async def _handle(self, delivery: Delivery) -> None:
+        attempts = 0
+        while True:
+            try:
+                reason = await self._take(delivery.sealed, redelivered=delivery.redelivered)
+                break
+            except Unavailable:
+                attempts += 1
+                await asyncio.sleep(retry.delay(attempts, random.random()) / 1000)  # noqa: S311 - jitter
+        if reason is None:
+            await delivery.ack()
+            return
+        self._parts.metrics.dead_lettered(reason)
+        await delivery.dead_letter()
+
+    async def _take(self, sealed: Sealed, *, redelivered: bool) -> Reason | None:
+        """Make one delivery durable; None, or why it belongs to the dead letters. Raises Unavailable."""
+        try:
+            if sealed.lane is Lane.MESSAGES and chunks.is_chunk(sealed.body):
+                await self._take_chunk(sealed)
+                return None
+            opened = self._open(sealed)
+            if sealed.lane is Lane.RECEIPTS:
+                await self._take_receipts(opened)
+                return None
+            return await self._take_message(sealed, opened, redelivered=redelivered)
+        except RefusedByPeer as refusal:
+            if refusal.header is None or sealed.lane is Lane.RECEIPTS:
+                await self._refuse(sealed, refusal.reason)
+                return refusal.reason
+            digest = hashlib.sha256(sealed.body).digest()
+            return await self._refuse_known(
+                sealed, refusal.header, digest, refusal.reason, redelivered=redelivered
+            )
+
+    def _open(self, sealed: Sealed) -> Opened:
+        """Decrypt and authenticate. Raises RefusedByPeer."""
+        started = time.perf_counter()
+        opened = envelope.open_envelope(
+            sealed.body,
+            recipient=sealed.recipient,
+            keys=self._parts.keys[sealed.recipient].opening,
+            find_verify_key=self._parts.find_verify_key,
+        )
+        self._parts.metrics.step("open", time.perf_counter() - started)
+        return opened
+
+    async def _take_receipts(self, opened: Opened) -> None:
+        if opened.header.type != RECEIPTS:
+            raise RefusedByPeer(Reason.INVALID)
+        try:
+            await self._recorder.record(opened.header.recipient, opened.content.reveal())
+        except ValueError:
+            raise RefusedByPeer(Reason.INVALID) from None
+
+    async def _take_message(self, sealed: Sealed, opened: Opened, *, redelivered: bool) -> Reason | None:
+        parts, header, now = self._parts, opened.header, self._parts.now()
+        try:
+            carried = self._check(opened, now)
+        except RefusedByPeer as refusal:
+            return await self._refuse_known(
+                sealed, header, opened.digest, refusal.reason, redelivered=redelivered
+            )
+        receipt = receipt_for(header, opened.digest, Stage.RECEIVED, now)
+        cose = proof.sign_receipt(receipt, parts.keys[header.recipient].signing)
+        chunk_ids = [chunk for attachment in carried.attachments for chunk in attachment.chunks]
+        stage = inbox.WAITING if chunk_ids else Stage.RECEIVED
+
+        def job(session: Session) -> bool:
+            if receipts.of_envelope(session, header.envelope_id):
+                return False  # answered before: what was refused once is not let in later
+            new = inbox.add(
+                session, header, received=now, stage=stage, digest=opened.digest, body=sealed.body
+            )
+            if new and chunk_ids:
+                inbox.expect_chunks(session, header.envelope_id, header.recipient, chunk_ids)
+            elif new:
+                receipts.keep(session, receipt, cose)
+                receipts.owe(session, receipt, cose)
+            return new
+
+        if not await parts.store.write(job):
+            return await self._repeated(sealed, header, opened.digest, redelivered=redelivered)
+        if chunk_ids:
+            if not await parts.store.read(lambda s: inbox.chunks_missing(s, header.envelope_id)):
+                await self._complete(header.recipient, header.envelope_id)
+            return None
+        self._received(header)
+        return None
+
+    def _check(self, opened: Opened, now: int) -> Content:
+        """Times, policy and schema, in that order. Raises RefusedByPeer."""
+        parts, header = self._parts, opened.header
+        if (reason := judge(header, now)) is not None:
+            raise RefusedByPeer(reason)
+        if parts.directory.expires <= now:
+            raise Unavailable("directory-expired")
+        started = time.perf_counter()
+        answer = parts.directory.ask(
+            Question(
+                header.sender,
+                header.recipient,
+                header.type,
+                header.version,
+                header.purpose,
+                header.lawful_basis,
+            ),
+            now,
+        )
+        if isinstance(answer, Denied):
+            raise RefusedByPeer(answer.reason)
+        if not schemas.is_known(header.type, header.version):
+            raise RefusedByPeer(Reason.UNKNOWN_TYPE)
+        try:
+            carried = content.decode_content(opened.content.reveal())
+            document = json.loads(carried.document.reveal())
+        except (ValueError, RecursionError):
+            raise RefusedByPeer(Reason.INVALID) from None
+        if (
+            not isinstance(document, dict)
+            or (document.get("type"), document.get("version")) != (header.type, header.version)
+            or schemas.validate(header.type, header.version, document)
+        ):
+            raise RefusedByPeer(Reason.INVALID)
+        parts.metrics.step("check", time.perf_counter() - started)
+        return carried
+
+    async def _take_chunk(self, sealed: Sealed) -> None:
+        whole = await self._parts.store.write(
+            lambda s: inbox.add_chunk(
+                s, sealed.envelope_id, agency=sealed.recipient, expires=sealed.expires, body=sealed.body
+            )
+        )
+        if whole is not None:
+            await self._complete(sealed.recipient, whole)
+
+    async def _complete(self, agency: AgencyId, envelope_id: EnvelopeId) -> None:
+        """All chunks are here: open every attachment once, and only then state `received`."""
+        parts = self._parts
+        found = await parts.store.read(lambda s: inbox.body_of(s, envelope_id))
+        if found is None or found.body is None or found.held.stage != inbox.WAITING:
+            return
+        header = found.held.header
+        opened = self._open(
+            Sealed(envelope_id, agency, Lane.MESSAGES, header.expires, found.body),
+        )
+        stage, reason = Stage.RECEIVED, None
+        try:
+            for attachment in content.decode_content(opened.content.reveal()).attachments:
+                async for _ in open_attachment(parts, agency, attachment):
+                    pass
+        except RefusedByPeer as refusal:
+            stage, reason = Stage.REJECTED, refusal.reason
+        now = parts.now()
+        receipt = receipt_for(header, opened.digest, stage, now, reason)
+        cose = proof.sign_receipt(receipt, parts.keys[agency].signing)
+
+        def job(session: Session) -> bool:
+            changed = inbox.complete(session, envelope_id, received=now)
+            if changed:
+                receipts.keep(session, receipt, cose)
+                receipts.owe(session, receipt, cose)
+                if stage is Stage.REJECTED:
+                    inbox.finish(session, found.held, stage)
+            return changed
+
+        if not await parts.store.write(job):
+            return
+        if reason is None:
+            self._received(header)
+        else:
+            self._refused(envelope_id, reason, header)
+            self._sender.wake()
+
+    def _received(self, header: Header) -> None:
+        self._parts.metrics.received(header.recipient)
+        self._parts.log.info(
+            "envelope-received", message_id=header.message_id, agency=header.recipient, sender=header.sender
+        )
+        self._sender.wake()
+        self._on_message(header.recipient)
+
+    async def _repeated(
+        self, sealed: Sealed, header: Header, digest: bytes, *, redelivered: bool
+    ) -> Reason | None:
+        """Held or answered already. An honest repeat and a replay look alike: hand nothing over twice,
+        and answer with the receipts already given, in case they were what got lost.
+
+        What the transport itself repeats is acknowledged; any other repeat goes to the dead letters.
+        """
+        parts = self._parts
+        found = await parts.store.read(lambda s: inbox.body_of(s, header.envelope_id))
+        if found is not None and found.held.stage == inbox.WAITING:
+            if not await parts.store.read(lambda s: inbox.chunks_missing(s, header.envelope_id)):
+                await self._complete(header.recipient, header.envelope_id)
+            return None
+        if not await parts.store.read(lambda s: receipts.of_envelope(s, header.envelope_id)):
+            # Another envelope for a message we hold: not a repeat but a second copy under a new name.
+            await self._tell(sealed, header, digest, Reason.REPLAYED)
+            return Reason.REPLAYED
+        await parts.store.write(lambda s: receipts.owe_again(s, header.envelope_id, header.sender))
+        self._sender.wake()
+        if redelivered:
+            parts.metrics.duplicate()
+            parts.log.info("envelope-duplicate", envelope_id=header.envelope_id)
+            return None
+        await self._refuse(sealed, Reason.REPLAYED)
+        return Reason.REPLAYED
+
+    async def _refuse_known(
+        self, sealed: Sealed, header: Header, digest: bytes, reason: Reason, *, redelivered: bool
+    ) -> Reason | None:
+        """Refuse an authentic envelope, unless it was taken or answered before."""
+        held, answers = await self._parts.store.read(
+            lambda s: (
+                inbox.body_of(s, header.envelope_id),
+                receipts.of_envelope(s, header.envelope_id),
+            )
+        )
+        if held is not None or answers:
+            return await self._repeated(sealed, header, digest, redelivered=redelivered)
+        await self._tell(sealed, header, digest, reason)
+        return reason
+
+    async def _tell(self, sealed: Sealed, header: Header, digest: bytes, reason: Reason) -> None:
+        """Record a refusal together with the receipt that tells the sender, signed by whoever got it."""
+        parts, now = self._parts, self._parts.now()
+        stage = Stage.EXPIRED if reason is Reason.EXPIRED else Stage.REJECTED
+        receipt = receipt_for(replace(header, recipient=sealed.recipient), digest, stage, now, reason)
+        cose = proof.sign_receipt(receipt, parts.keys[sealed.recipient].signing)
+
+        def job(session: Session) -> None:
+            receipts.keep(session, receipt, cose)
+            receipts.owe(session, receipt, cose)
+            inbox.dead_letter(
+                session, sealed.envelope_id, sealed.recipient, reason, at=now, size=len(sealed.body)
+            )
+
+        await parts.store.write(job)
+        self._refused(sealed.envelope_id, reason, header)
+        self._sender.wake()
+
+    async def _refuse(self, sealed: Sealed, reason: Reason) -> None:
+        """Refuse what nobody can be told about: record it where an operator sees it."""
+        now = self._parts.now()
+        await self._parts.store.write(
+            lambda s: inbox.dead_letter(
+                s, sealed.envelope_id, sealed.recipient, reason, at=now, size=len(sealed.body)
+            )
+        )
+        self._refused(sealed.envelope_id, reason, None)
+
+    def _refused(self, envelope_id: EnvelopeId, reason: Reason, header: Header | None) -> None:
+        self._parts.metrics.envelope_refused(reason)
+        self._parts.log.warning(
+            "envelope-refused",
+            envelope_id=envelope_id,
+            message_id=header.message_id if header else None,
+            sender=header.sender if header else None,
+            reason=reason,
+        )

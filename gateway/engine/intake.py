@@ -1,0 +1,396 @@
+"""The sending half of the road: adapter, validate, policy, seal, outbox; and what became of it.
+
+`submit` returns only when the sealed message and its `accepted` receipt are on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from gateway import schemas
+from gateway.adapters import json_native
+from gateway.adapters.base import Adapter, AdapterError, Native
+from gateway.crypto import content, envelope, proof
+from gateway.crypto.keys import SealingKey
+from gateway.engine.attachments import AttachmentSealer
+from gateway.engine.fingerprint import Fingerprint, key_mac
+from gateway.engine.outbound import Backlog, Publisher
+from gateway.engine.parts import Parts
+from gateway.errors import GatewayError, RefusedByUs, Unavailable
+from gateway.http.ports import Ladder, MessageStatus, SignedReceipt, Submission, Upload
+from gateway.messages import (
+    AgencyId,
+    Attachment,
+    Canonical,
+    CaseId,
+    Content,
+    EnvelopeId,
+    Header,
+    MessageId,
+    Original,
+    Problem,
+    Receipt,
+    Sensitive,
+    Stage,
+    new_id,
+)
+from gateway.protocol.policy import Denied, Question
+from gateway.store import idempotency, outbox, receipts
+from gateway.store.base import Session
+from gateway.store.idempotency import KeyTaken, Remembered
+from gateway.store.outbox import OutboundEnvelope, OutboundMessage, Unsent
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A submission that passed every rule: what is to be sealed, for whom."""
+
+    document: Sensitive
+    type: str
+    version: int
+    warnings: tuple[Problem, ...]
+    original: Original | None
+    declared: tuple[bytes, ...]
+    """SHA-256 of the attachments the document itself names."""
+    recipients: tuple[tuple[AgencyId, EnvelopeId, SealingKey], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """One recipient's envelope with its `accepted` receipt, ready to be stored."""
+
+    row: OutboundEnvelope
+    body: bytes
+    receipt: Receipt
+    cose: bytes
+
+
+class Intake:
+    """Implements gateway.http.ports.Sending."""
+
+    def __init__(self, parts: Parts, backlog: Backlog, publisher: Publisher) -> None:
+        self._parts = parts
+        self._backlog = backlog
+        self._publisher = publisher
+
+    async def submit(self, submission: Submission, uploads: AsyncIterator[Upload]) -> MessageStatus:
+        """See Sending.submit."""
+        secret = self._parts.keys[submission.sender].idempotency_secret
+        mac = key_mac(secret, submission.idempotency_key)
+        fingerprint = Fingerprint(secret, submission)
+        try:
+            return await self._accept(submission, uploads, mac, fingerprint)
+        except (KeyTaken, RefusedByUs) as refusal:
+            # The same request may have been accepted before (a retry), even if it would be refused today.
+            remembered = await self._parts.store.read(
+                lambda s: idempotency.recall(s, submission.sender, mac)
+            )
+            if remembered is not None:
+                async for upload in uploads:  # what _accept has not read yet
+                    await _hash(upload, fingerprint)
+                if remembered.fingerprint == fingerprint.value():
+                    return await self._first_answer(submission.sender, remembered)
+                refusal = RefusedByUs("idempotency-key-reused")
+            self._refused(submission.sender, refusal)
+            raise refusal from None
+        except Unavailable as error:
+            self._refused(submission.sender, error)
+            raise
+
+    def _refused(self, agency: AgencyId, error: KeyTaken | GatewayError) -> None:
+        code = error.code if isinstance(error, GatewayError) else "idempotency-key-reused"
+        self._parts.metrics.refused(code)
+        self._parts.log.info("message-refused", agency=agency, code=code)
+
+    async def _accept(
+        self, submission: Submission, uploads: AsyncIterator[Upload], mac: bytes, fingerprint: Fingerprint
+    ) -> MessageStatus:
+        parts = self._parts
+        now = parts.now()
+        checked = self._check(submission, now)
+        envelope_ids = [envelope_id for _, envelope_id, _ in checked.recipients]
+        self._backlog.admit(len(envelope_ids), 0)
+        sealer = AttachmentSealer(parts, self._backlog, envelope_ids)
+        try:
+            attachments: list[dict[EnvelopeId, Attachment]] = []
+            async for upload in uploads:
+                copies = await sealer.seal(upload, len(attachments))
+                attachments.append(copies)
+                any_copy = copies[envelope_ids[0]]
+                fingerprint.add_attachment(any_copy.name, any_copy.media_type, any_copy.sha256)
+            _check_declared(checked.declared, [copies[envelope_ids[0]] for copies in attachments])
+            message = OutboundMessage(
+                message_id=MessageId(new_id()),
+                agency=submission.sender,
+                case=submission.case or CaseId(new_id()),
+                type=checked.type,
+                version=checked.version,
+                in_reply_to=submission.in_reply_to,
+                created=now,
+                expires=now + (submission.expires_in * 1000 if submission.expires_in else parts.rules.expires_in),
+                purpose=submission.purpose,
+                lawful_basis=submission.lawful_basis,
+            )
+            started = time.perf_counter()
+            sealed = self._seal(message, checked, attachments)
+            parts.metrics.step("seal", time.perf_counter() - started)
+            entry = Remembered(fingerprint.value(), message.message_id, _dump(checked.warnings))
+            await parts.store.write(lambda s: _store(s, message, sealed, mac, entry))
+        except BaseException:
+            await sealer.discard()
+            raise
+        for one in sealed:
+            self._backlog.add(1, one.row.size)
+            self._publisher.offer(
+                Unsent(
+                    one.row.envelope_id,
+                    one.row.recipient,
+                    one.row.expires,
+                    attempts=0,
+                    chunked=bool(attachments),
+                    size=one.row.size,
+                    body=one.body,
+                )
+            )
+        parts.metrics.accepted(message.agency, message.type, len(sealed))
+        parts.log.info("message-accepted", message_id=message.message_id, agency=message.agency, type=message.type)
+        ladders = tuple(
+            Ladder(one.row.recipient, one.row.envelope_id, Stage.ACCEPTED, (_signed(one.receipt, one.cose),))
+            for one in sealed
+        )
+        return _status(message, ladders, checked.warnings)
+
+    def _check(self, submission: Submission, now: int) -> _Checked:
+        """Adapter, schema and policy: everything that can be refused before an attachment is read."""
+        started = time.perf_counter()
+        adapter = self._parts.registry.choose(submission.body.media_type, submission.adapter)
+        canonical = _read(adapter, submission.body)
+        adapted = time.perf_counter()
+        _validate(canonical)
+        validated = time.perf_counter()
+        recipients = self._ask_policy(submission, canonical, now)
+        self._parts.metrics.step("adapt", adapted - started)
+        self._parts.metrics.step("validate", validated - adapted)
+        self._parts.metrics.step("policy", time.perf_counter() - validated)
+        body = submission.body
+        original = (
+            None
+            if adapter.name == json_native.ADAPTER.name
+            else Original(adapter.name, body.media_type, Sensitive(body.body))
+        )
+        return _Checked(
+            document=Sensitive(json_native.dumps(canonical.document)),
+            type=canonical.type,
+            version=canonical.version,
+            warnings=tuple(schemas.warnings(canonical.type, canonical.version, canonical.document)),
+            original=original,
+            declared=tuple(
+                bytes.fromhex(item["sha256"]) for item in canonical.document.get("attachments", ()) if "sha256" in item
+            ),
+            recipients=recipients,
+        )
+
+    def _ask_policy(
+        self, submission: Submission, message: Canonical, now: int
+    ) -> tuple[tuple[AgencyId, EnvelopeId, SealingKey], ...]:
+        directory = self._parts.directory
+        if directory.expires <= now:
+            raise Unavailable("directory-expired", retry_after=60)
+        recipients = []
+        for i, recipient in enumerate(submission.recipients):
+            question = Question(
+                submission.sender,
+                recipient,
+                message.type,
+                message.version,
+                submission.purpose,
+                submission.lawful_basis,
+            )
+            answer = directory.ask(question, now)
+            if isinstance(answer, Denied):
+                raise RefusedByUs(answer.code, problems=[Problem(f"/to/{i}", answer.code)])
+            key = directory.sealing_key(recipient, now)
+            if key is None:
+                problem = Problem(f"/to/{i}", "an encryption key in force in the directory")
+                raise RefusedByUs("unknown-recipient", problems=[problem])
+            recipients.append((recipient, EnvelopeId(new_id()), key))
+        return tuple(recipients)
+
+    def _seal(
+        self, message: OutboundMessage, checked: _Checked, attachments: Sequence[dict[EnvelopeId, Attachment]]
+    ) -> list[_Sealed]:
+        signer = self._parts.keys[message.agency].signing
+        sealed = []
+        for position, (recipient, envelope_id, key) in enumerate(checked.recipients):
+            header = Header(
+                message.message_id,
+                envelope_id,
+                message.type,
+                message.version,
+                message.agency,
+                recipient,
+                message.case,
+                message.in_reply_to,
+                message.created,
+                message.expires,
+                message.purpose,
+                message.lawful_basis,
+            )
+            own = tuple(copies[envelope_id] for copies in attachments)
+            payload = content.encode_content(Content(checked.document, checked.warnings, checked.original, own))
+            body = envelope.seal(header, payload, signer=signer, to=key)
+            digest = hashlib.sha256(body).digest()
+            receipt = Receipt(
+                Stage.ACCEPTED,
+                message.message_id,
+                envelope_id,
+                digest,
+                message.agency,
+                recipient,
+                issuer=message.agency,
+                at=message.created,
+            )
+            row = OutboundEnvelope(
+                envelope_id,
+                message.message_id,
+                position,
+                recipient,
+                Stage.ACCEPTED,
+                presumed=False,
+                digest=digest,
+                size=len(body) + sum(attachment.size for attachment in own),
+                expires=message.expires,
+                sent=False,
+                attempts=0,
+            )
+            sealed.append(_Sealed(row, body, receipt, proof.sign_receipt(receipt, signer)))
+        return sealed
+
+    async def _first_answer(self, agency: AgencyId, remembered: Remembered) -> MessageStatus:
+        """The answer as it was given then: `accepted`, with its receipt, and the warnings."""
+        status = await self.status(agency, remembered.message_id)
+        ladders = tuple(
+            Ladder(
+                ladder.recipient,
+                ladder.envelope_id,
+                Stage.ACCEPTED,
+                tuple(receipt for receipt in ladder.receipts if receipt.stage is Stage.ACCEPTED),
+            )
+            for ladder in status.ladders
+        )
+        warnings = tuple(Problem(pointer, rule) for pointer, rule in json.loads(remembered.warnings))
+        return MessageStatus(
+            status.message_id,
+            status.case,
+            status.type,
+            status.version,
+            status.sender,
+            status.in_reply_to,
+            status.created,
+            status.expires,
+            status.purpose,
+            status.lawful_basis,
+            warnings,
+            ladders,
+        )
+
+    async def status(self, agency: AgencyId, message_id: MessageId) -> MessageStatus:
+        """See Sending.status."""
+        message, ladders = await self._parts.store.read(lambda s: _read_ladders(s, agency, message_id))
+        if message is None:
+            raise RefusedByUs("not-found")
+        return _status(message, ladders, ())
+
+
+def _read(adapter: Adapter, body: Native) -> Canonical:
+    try:
+        return adapter.to_canonical(body)
+    except AdapterError as error:
+        code = "malformed-body" if error.malformed else "unmappable-content"
+        raise RefusedByUs(code, problems=error.problems) from None
+
+
+def _validate(canonical: Canonical) -> None:
+    if not schemas.is_known(canonical.type, canonical.version):
+        raise RefusedByUs("unknown-type", problems=[Problem("/type", "a known type and version")])
+    problems = schemas.validate(canonical.type, canonical.version, canonical.document)
+    if problems:
+        raise RefusedByUs("invalid-content", problems=problems)
+
+
+def _check_declared(declared: Sequence[bytes], attachments: Sequence[Attachment]) -> None:
+    """Every attachment the document names by its SHA-256 must have come with it."""
+    present = {attachment.sha256 for attachment in attachments}
+    for i, sha256 in enumerate(declared):
+        if sha256 not in present:
+            problem = Problem(f"/attachments/{i}/sha256", "an attachment of this SHA-256 comes with the message")
+            raise RefusedByUs("attachment-mismatch", problems=[problem])
+
+
+async def _hash(upload: Upload, fingerprint: Fingerprint) -> None:
+    digest = hashlib.sha256()
+    async for piece in upload.chunks:
+        digest.update(piece)
+    fingerprint.add_attachment(upload.name, upload.media_type, digest.digest())
+
+
+def _dump(warnings: Sequence[Problem]) -> str:
+    return json.dumps([[warning.pointer, warning.rule] for warning in warnings])
+
+
+def _store(
+    session: Session, message: OutboundMessage, sealed: Sequence[_Sealed], mac: bytes, entry: Remembered
+) -> None:
+    """Everything the 202 promises, in one transaction. Raises KeyTaken."""
+    idempotency.remember(session, message.agency, mac, entry, created=message.created)
+    outbox.add_message(session, message)
+    for one in sealed:
+        outbox.add_envelope(session, one.row, one.body, due=message.created)
+        receipts.keep(session, one.receipt, one.cose)
+
+
+def _read_ladders(
+    session: Session, agency: AgencyId, message_id: MessageId
+) -> tuple[OutboundMessage | None, tuple[Ladder, ...]]:
+    message = outbox.message(session, agency, message_id)
+    if message is None:
+        return None, ()
+    return message, tuple(
+        Ladder(
+            row.recipient,
+            row.envelope_id,
+            row.stage,
+            tuple(
+                SignedReceipt(r.stage, r.issuer, r.at, r.reason, r.cose)
+                for r in receipts.of_envelope(session, row.envelope_id)
+            ),
+        )
+        for row in outbox.envelopes(session, message_id)
+    )
+
+
+def _signed(receipt: Receipt, cose: bytes) -> SignedReceipt:
+    return SignedReceipt(receipt.stage, receipt.issuer, receipt.at, receipt.reason, cose)
+
+
+def _status(
+    message: OutboundMessage, ladders: tuple[Ladder, ...], warnings: tuple[Problem, ...]
+) -> MessageStatus:
+    return MessageStatus(
+        message.message_id,
+        message.case,
+        message.type,
+        message.version,
+        message.agency,
+        message.in_reply_to,
+        message.created,
+        message.expires,
+        message.purpose,
+        message.lawful_basis,
+        warnings,
+        ladders,
+    )

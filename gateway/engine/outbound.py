@@ -1,0 +1,136 @@
+"""From the outbox to the transport: every accepted envelope is published until it is confirmed.
+
+Rows are the truth; the queue in memory only saves reading them back. A crash between publishing and
+marking publishes again, and the recipient's inbox removes the duplicate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+from gateway.engine.parts import Parts
+from gateway.engine.tasks import Bell, Tasks, wait_for_ring
+from gateway.errors import Unavailable
+from gateway.messages import EnvelopeId
+from gateway.protocol import retry
+from gateway.store import outbox
+from gateway.store.outbox import Unsent
+from gateway.transport.base import Lane, Sealed, TransportError, TransportFull, TransportUnavailable, Unroutable
+
+_FAILURES: dict[type[TransportError], str] = {
+    Unroutable: "unroutable",
+    TransportFull: "full",
+    TransportUnavailable: "unavailable",
+}
+
+
+class Backlog:
+    """How much is accepted but not yet confirmed; intake asks it before taking more (promise 9)."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.envelopes = 0
+        self.size = 0
+
+    def admit(self, envelopes: int, size: int) -> None:
+        """Raises Unavailable("outbox-full") when this would be too much."""
+        rules = self._parts.rules
+        if self.envelopes + envelopes > rules.outbox_envelopes or self.size + size > rules.outbox_bytes:
+            raise Unavailable("outbox-full", retry_after=5)
+
+    def add(self, envelopes: int, size: int) -> None:
+        """Count what was accepted (positive) or confirmed (negative)."""
+        self.envelopes = max(0, self.envelopes + envelopes)
+        self.size = max(0, self.size + size)
+
+    async def recount(self) -> None:
+        """Take the figures from the rows themselves."""
+        self.envelopes, self.size = await self._parts.store.read(outbox.backlog)
+
+
+class Publisher:
+    """Publishes due envelopes, a bounded number at once, with backoff."""
+
+    def __init__(self, parts: Parts, backlog: Backlog) -> None:
+        self._parts = parts
+        self._backlog = backlog
+        self._under_way: set[EnvelopeId] = set()
+        self._capacity = 4 * parts.rules.concurrency
+        self._queue: asyncio.Queue[Unsent] = asyncio.Queue(self._capacity)
+        self._bell = Bell()
+
+    def start(self, tasks: Tasks) -> None:
+        """Start the workers and the scan for due rows."""
+        for number in range(self._parts.rules.concurrency):
+            tasks.spawn(self._work, f"publisher-{number}")
+        tasks.spawn(self._scan, "outbox-scan")
+
+    def offer(self, unsent: Unsent) -> None:
+        """Publish soon. What does not fit into memory is found by the scan."""
+        if unsent.envelope_id in self._under_way or len(self._under_way) >= self._capacity:
+            return
+        self._under_way.add(unsent.envelope_id)
+        self._queue.put_nowait(unsent)
+
+    async def _scan(self) -> None:
+        while True:
+            heard = self._bell.listen()
+            room = self._capacity - len(self._under_way)
+            if room > 0:
+                exclude = frozenset(self._under_way)
+                try:
+                    rows = await self._parts.store.read(
+                        lambda s: outbox.due(s, self._parts.now(), limit=room, exclude=exclude)
+                    )
+                except Unavailable:
+                    rows = []
+                for unsent in rows:
+                    self.offer(unsent)
+            await wait_for_ring(heard, timeout=0.5)
+
+    async def _work(self) -> None:
+        while True:
+            unsent = await self._queue.get()
+            try:
+                await self._publish(unsent)
+            except Unavailable:
+                pass  # the row is unchanged: the scan finds it again
+            finally:
+                self._under_way.discard(unsent.envelope_id)
+                if self._queue.empty():
+                    self._bell.ring()
+
+    async def _publish(self, unsent: Unsent) -> None:
+        parts = self._parts
+        started = time.perf_counter()
+        try:
+            if unsent.chunked:
+                await self._publish_chunks(unsent)
+            await parts.transport.publish(
+                Sealed(unsent.envelope_id, unsent.recipient, Lane.MESSAGES, unsent.expires, unsent.body)
+            )
+        except TransportError as error:
+            kind = _FAILURES[type(error)]
+            parts.metrics.publish_failed(kind)
+            parts.log.warning(
+                "publish-deferred", envelope_id=unsent.envelope_id, code=kind, attempt=unsent.attempts + 1
+            )
+            due = parts.now() + retry.delay(unsent.attempts + 1, random.random())  # noqa: S311 - jitter
+            await parts.store.write(lambda s: outbox.put_off(s, unsent.envelope_id, due=due))
+            return
+        parts.metrics.published(Lane.MESSAGES)
+        parts.metrics.step("publish", time.perf_counter() - started)
+        parts.log.info("envelope-published", envelope_id=unsent.envelope_id, recipient=unsent.recipient)
+        await parts.store.write(lambda s: outbox.mark_sent(s, unsent.envelope_id))
+        self._backlog.add(-1, -unsent.size)
+
+    async def _publish_chunks(self, unsent: Unsent) -> None:
+        """Chunks go first, in order, so that the envelope usually finds them there."""
+        while chunk := await self._parts.store.read(lambda s: outbox.next_chunk(s, unsent.envelope_id)):
+            await self._parts.transport.publish(
+                Sealed(chunk.chunk_id, unsent.recipient, Lane.MESSAGES, unsent.expires, chunk.body)
+            )
+            chunk_id = chunk.chunk_id
+            await self._parts.store.write(lambda s, done=chunk_id: outbox.mark_chunk_sent(s, done))

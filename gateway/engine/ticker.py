@@ -1,0 +1,133 @@
+"""What happens because time passes: expiry at both ends, refreshes, gauges, tidying up.
+
+Everything here reads rows that are due and can be repeated at will; a missed tick is made up by the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.crypto import proof
+from gateway.engine.outbound import Backlog
+from gateway.engine.parts import Parts
+from gateway.engine.receipting import ReceiptSender, receipt_for
+from gateway.engine.tasks import Tasks
+from gateway.errors import Unavailable
+from gateway.messages import AgencyId, Reason, Receipt, Stage
+from gateway.protocol import delivery
+from gateway.protocol.deadlines import DAY
+from gateway.store import idempotency, inbox, outbox, receipts
+from gateway.store.base import Session
+from gateway.store.inbox import Held
+from gateway.store.outbox import OutboundEnvelope
+
+ROUND = 200
+"""Rows concluded in one transaction."""
+ORPHANS = DAY
+"""Milliseconds after which chunks of an upload that never became a message are dropped."""
+
+
+class Ticker:
+    """The node's clockwork."""
+
+    def __init__(self, parts: Parts, backlog: Backlog, sender: ReceiptSender) -> None:
+        self._parts = parts
+        self._backlog = backlog
+        self._sender = sender
+
+    def start(self, tasks: Tasks) -> None:
+        """Start ticking."""
+        tasks.spawn(self._tick_forever, "ticker")
+        tasks.spawn(self._refresh_forever, "directory-refresh")
+
+    async def _refresh_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._parts.rules.directory_refresh)
+            if await asyncio.to_thread(self._parts.source.refresh):
+                self._parts.log.info("directory-loaded", count=len(self._parts.directory.agencies))
+
+    async def _tick_forever(self) -> None:
+        while True:
+            try:
+                await self.tick()
+            except Unavailable:
+                self._parts.log.warning("store-unavailable")
+            await asyncio.sleep(self._parts.rules.tick)
+
+    async def tick(self) -> None:
+        """Do everything that is due now. Raises Unavailable."""
+        now = self._parts.now()
+        await self._expire_inbound(now)
+        await self._conclude_outbound(now)
+        await self._parts.store.write(lambda s: self._tidy(s, now))
+        await self._backlog.recount()
+        await self._gauges(now)
+
+    async def _expire_inbound(self, now: int) -> None:
+        """Messages nobody collected in time: `expired`, and the sender is told."""
+        parts = self._parts
+
+        def job(session: Session) -> list[Held]:
+            due = inbox.expired(session, now, limit=ROUND)
+            for held in due:
+                receipt = receipt_for(held.header, held.digest, Stage.EXPIRED, now, Reason.EXPIRED)
+                cose = proof.sign_receipt(receipt, parts.keys[held.header.recipient].signing)
+                inbox.finish(session, held, Stage.EXPIRED)
+                receipts.keep(session, receipt, cose)
+                receipts.owe(session, receipt, cose)
+            return due
+
+        while expired := await parts.store.write(job):
+            for held in expired:
+                parts.metrics.answered(Stage.EXPIRED)
+                parts.log.info(
+                    "message-expired", message_id=held.header.message_id, agency=held.header.recipient
+                )
+            self._sender.wake()
+
+    async def _conclude_outbound(self, now: int) -> None:
+        """Envelopes whose recipient never had the last word in time: we conclude, and say so."""
+        parts = self._parts
+
+        def job(session: Session) -> list[Receipt]:
+            return [
+                self._conclude(session, row, agency, now)
+                for row, agency in outbox.overdue(session, before=now - parts.rules.settle, limit=ROUND)
+            ]
+
+        while concluded := await parts.store.write(job):
+            for receipt in concluded:
+                parts.metrics.recorded(receipt.stage)
+                event = "message-expired" if receipt.stage is Stage.EXPIRED else "message-failed"
+                parts.log.warning(event, message_id=receipt.message_id, recipient=receipt.recipient)
+
+    def _conclude(self, session: Session, row: OutboundEnvelope, agency: AgencyId, now: int) -> Receipt:
+        stage = delivery.overdue(sent=row.sent)
+        reason = Reason.EXPIRED if stage is Stage.EXPIRED else Reason.UNROUTABLE
+        receipt = Receipt(
+            stage, row.message_id, row.envelope_id, row.digest, agency, row.recipient, agency, now, reason
+        )
+        outbox.set_stage(session, row.envelope_id, stage, presumed=True)
+        receipts.keep(session, receipt, proof.sign_receipt(receipt, self._parts.keys[agency].signing))
+        return receipt
+
+    def _tidy(self, session: Session, now: int) -> None:
+        idempotency.forget(session, before=now - self._parts.rules.idempotency)
+        inbox.drop_expired_chunks(session, now)
+        outbox.drop_orphan_chunks(session, before=now - ORPHANS)
+
+    async def _gauges(self, now: int) -> None:
+        parts = self._parts
+        oldest, waiting, owed = await parts.store.read(
+            lambda s: (outbox.oldest_due(s), inbox.backlog(s), receipts.count_owed(s))
+        )
+        parts.metrics.outbox(
+            self._backlog.envelopes, self._backlog.size, (now - oldest) / 1000 if oldest is not None else 0.0
+        )
+        counts = {agency: (count, (now - since) / 1000) for agency, count, since in waiting}
+        for agency in parts.keys:
+            count, age = counts.get(agency, (0, 0.0))
+            parts.metrics.inbox(agency, count, age)
+        parts.metrics.owed(owed)
+        parts.metrics.directory_expires((parts.directory.expires - now) / 1000)
+        parts.metrics.transport_up(parts.transport.connected)

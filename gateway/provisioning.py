@@ -1,0 +1,170 @@
+"""What happens before a node runs: folders, keys, database, settings, directory entries.
+
+`gateway init` and the demo use it. A running node creates none of this.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import tomllib
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateway import config, schemas
+from gateway.crypto.keystore import AgencyKeys, FileKeyStore
+from gateway.directory import file as directory_file
+from gateway.directory.model import AcceptsEntry, AgencyEntry, AgreementEntry, KeyEntry
+from gateway.errors import StartupError
+from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sector
+from gateway.store.sqlite import SqliteStore
+from gateway.transport.embedded import create_queues
+
+
+@dataclass(frozen=True, slots=True)
+class NewAgency:
+    """Who the node is made for."""
+
+    id: AgencyId
+    name: str
+    sector: Sector
+
+
+@dataclass(frozen=True, slots=True)
+class NewAgreement:
+    """A sharing agreement to enter."""
+
+    id: str
+    senders: tuple[AgencyId, ...]
+    recipients: tuple[AgencyId, ...]
+    types: tuple[str, ...]
+    purposes: tuple[Purpose, ...]
+    lawful_bases: tuple[LawfulBasis, ...]
+    starts: datetime
+    ends: datetime
+
+
+def init_node(
+    folder: Path,
+    agency: NewAgency,
+    *,
+    directory: Path,
+    spool: Path | None = None,
+    broker: str = "",
+    broker_password_file: Path | None = None,
+    port: int = 8080,
+    admin_port: int = 9090,
+) -> None:
+    """Make a node, or add an agency to one. Raises StartupError; never overwrites keys or a database."""
+    if not AGENCY_ID.fullmatch(agency.id):
+        raise StartupError("an agency identifier is lower-case letters, digits and hyphens, 63 at most")
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chmod(folder, 0o700)
+    settings_file = folder / config.FILE_NAME
+    agencies = [agency.id]
+    if settings_file.exists():
+        existing = config.load(settings_file)
+        agencies = [*existing.node.agencies, agency.id]
+        port, admin_port = existing.http.port, existing.http.admin_port
+    if len(set(agencies)) != len(agencies):
+        raise StartupError(f"{folder} serves {agency.id} already")
+    keys = FileKeyStore(folder / "keys").create(agency.id, int(time.time() * 1000))
+    if not settings_file.exists():
+        SqliteStore.create(folder / "gateway.db")
+    if spool is not None:
+        create_queues(spool, [agency.id])
+    text = _settings(agencies, folder, directory, spool, broker, broker_password_file, port, admin_port)
+    tomllib.loads(text)  # what we write must read back
+    settings_file.write_text(text, "utf-8")
+    directory_file.put_agency(directory, _entry(agency, keys))
+
+
+def agree(directory: Path, agreement: NewAgreement, *, replies: bool) -> None:
+    """Enter an agreement, and with `replies` one that lets decisions travel back. Raises StartupError."""
+    directory_file.put_agreement(directory, _agreement(agreement))
+    if replies:
+        back = NewAgreement(
+            f"{agreement.id[:55]}-replies",
+            agreement.recipients,
+            agreement.senders,
+            ("decision",),
+            agreement.purposes,
+            agreement.lawful_bases,
+            agreement.starts,
+            agreement.ends,
+        )
+        directory_file.put_agreement(directory, _agreement(back))
+
+
+def _agreement(new: NewAgreement) -> AgreementEntry:
+    return AgreementEntry(
+        id=new.id,
+        senders=new.senders,
+        recipients=new.recipients,
+        types=new.types,
+        purposes=new.purposes,
+        lawful_bases=new.lawful_bases,
+        starts=new.starts,
+        ends=new.ends,
+    )
+
+
+def _entry(agency: NewAgency, keys: AgencyKeys) -> AgencyEntry:
+    starts = datetime.fromtimestamp(keys.created / 1000, UTC)
+    sealing = keys.current_opening.public
+    return AgencyEntry(
+        id=agency.id,
+        name=agency.name,
+        sector=agency.sector,
+        keys=(
+            KeyEntry(use="sign", suite="Ed25519", public=_b64(keys.signing.public.public_bytes), starts=starts),
+            KeyEntry.model_validate(
+                {"use": "seal", "suite": sealing.suite, "public": _b64(sealing.public_bytes), "starts": starts}
+            ),
+        ),
+        accepts=tuple(
+            AcceptsEntry(type=name, versions=tuple(sorted(versions))) for name, versions in schemas.TYPES.items()
+        ),
+    )
+
+
+def _b64(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _settings(
+    agencies: list[AgencyId],
+    folder: Path,
+    directory: Path,
+    spool: Path | None,
+    broker: str,
+    broker_password_file: Path | None,
+    port: int,
+    admin_port: int,
+) -> str:
+    def text(value: str | Path) -> str:
+        if isinstance(value, Path):
+            value = os.path.relpath(value.resolve(), folder.resolve())
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    lines = [
+        "# Settings of this node; docs/config.md describes every one.",
+        "[node]",
+        f"agencies = [{', '.join(text(agency) for agency in agencies)}]",
+        f"directory = {text(directory)}",
+        "",
+        "[http]",
+        f"port = {port}",
+        f"admin_port = {admin_port}",
+        "",
+        "[transport]",
+    ]
+    if spool is not None:
+        lines += ['kind = "embedded"', f"spool = {text(spool)}"]
+    else:
+        lines += ['kind = "rabbitmq"', f"url = {text(broker)}"]
+        if broker_password_file is not None:
+            lines.append(f"password_file = {text(broker_password_file)}")
+    return "\n".join(lines) + "\n"
