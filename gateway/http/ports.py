@@ -160,18 +160,14 @@ class Sending(Protocol):
 class Receiving(Protocol):
     """The inbox of one agency."""
 
-    async def list(
-        self, agency: AgencyId, *, after: int, limit: int, wait: float
-    ) -> Sequence[InboxEntry]:
+    async def list(self, agency: AgencyId, *, after: int, limit: int, wait: float) -> Sequence[InboxEntry]:
         """Messages waiting (stage `received`), oldest first, with sequence > `after`.
 
         When there are none, waits up to `wait` seconds for one (long poll). Ends early at shutdown.
         """
         ...
 
-    async def open(
-        self, agency: AgencyId, message_id: MessageId, accept: Sequence[str]
-    ) -> OpenedMessage:
+    async def open(self, agency: AgencyId, message_id: MessageId, accept: Sequence[str]) -> OpenedMessage:
         """Open one, in the first media type of `accept` an adapter can write. Raises not-acceptable.
 
         `*/*` and an empty `accept` mean canonical JSON (application/json).

@@ -71,7 +71,8 @@ class TransportFull(TransportError):
 
 class TransportUnavailable(TransportError):
     """Not reachable, or no confirmation came in time: whether it was taken is unknown, so publish it
-    again under the same envelope_id; the recipient's inbox removes duplicates."""
+    again under the same envelope_id; the recipient's inbox removes duplicates.
+    """
 
 
 class Transport(Protocol):

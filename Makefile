@@ -1,0 +1,55 @@
+# Everything a person or a machine runs here. Each target prepares .venv by itself.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test bench check format docs clean
+
+BIN := .venv/bin
+RUN := .venv/.ready-run
+DEV := .venv/.ready-dev
+CODE := gateway tests $(wildcard bench)
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+DEMO_ARGS ?=
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 16
+
+setup: $(DEV) ## Make .venv with everything that development needs
+
+demo: $(RUN) ## Watch referrals cross between five agencies
+	@$(BIN)/gateway demo $(DEMO_ARGS)
+
+test: $(DEV) ## Run the tests, RabbitMQ's among them
+	@tools/ensure-rabbitmq
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+bench: $(DEV) ## Measure the whole road beside the raw broker
+	@tools/ensure-rabbitmq
+	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+check: $(DEV) ## Lint, format, types, import rules
+	@$(BIN)/ruff check --quiet $(CODE)
+	@$(BIN)/ruff format --quiet --check $(CODE) || { echo "run: make format" >&2; exit 1; }
+	@$(BIN)/mypy --no-error-summary $(CODE)
+	@$(BIN)/lint-imports --no-logo >.venv/lint-imports.log || { cat .venv/lint-imports.log >&2; exit 1; }
+	@echo "check: all good"
+
+format: $(DEV) ## Sort imports and lay out the code
+	@$(BIN)/ruff check --quiet --select I --fix $(CODE)
+	@$(BIN)/ruff format --quiet $(CODE)
+
+docs: $(DEV) ## Write the generated parts of docs/
+	@$(BIN)/python tools/document-observability
+
+clean: ## Remove .venv and everything the tools leave behind
+	@rm -rf .venv .build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find gateway tests $(wildcard bench) -name __pycache__ -prune -exec rm -rf {} +
+
+$(DEV): pyproject.toml uv.lock tools/ensure-venv
+	@tools/ensure-venv dev
+	@touch $(DEV) $(RUN)
+
+$(RUN): pyproject.toml uv.lock tools/ensure-venv
+	@tools/ensure-venv run
+	@touch $(RUN)

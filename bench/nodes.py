@@ -1,0 +1,128 @@
+"""Two nodes in processes of their own, as an agency would run them, and what the system says of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+
+from gateway import config
+from gateway.http import auth
+from gateway.http.ports import Permission
+from gateway.messages import AgencyId, LawfulBasis, Purpose, Sector
+from gateway.provisioning import NewAgency, NewAgreement, agree, init_node
+
+SENDER, RECIPIENT = AgencyId("sender"), AgencyId("recipient")
+
+
+@dataclass
+class BenchNode:
+    """A node under load."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    admin: str
+    token: str
+    folder: Path
+
+    def cpu(self) -> float:
+        """CPU seconds used so far, user and system."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
+
+    def rss(self) -> int:
+        """Resident memory, bytes."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of /metrics by its name and labels."""
+        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        return {m[1]: float(m[2]) for m in re.finditer(r"^([^#\s]\S*(?:\{.*\})?) (\S+)$", text, re.MULTILINE)}
+
+    def stop(self) -> None:
+        """Stop it by its pid."""
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_pair(folder: Path, broker: str) -> tuple[BenchNode, BenchNode]:
+    """Set up and start the sender's and the recipient's node."""
+    directory = folder / "directory.json"
+    for agency in (SENDER, RECIPIENT):
+        init_node(
+            folder / agency,
+            NewAgency(agency, agency.title(), Sector.HEALTH),
+            directory=directory,
+            broker=broker,
+            port=_free_port(),
+            admin_port=_free_port(),
+        )
+    today = datetime.now(UTC) - timedelta(hours=1)
+    agreement = NewAgreement(
+        "bench",
+        (SENDER,),
+        (RECIPIENT,),
+        ("referral",),
+        tuple(Purpose),
+        tuple(LawfulBasis),
+        today,
+        today + timedelta(days=2),
+    )
+    agree(directory, agreement, replies=True)
+    return _start(folder / SENDER), _start(folder / RECIPIENT)
+
+
+def _start(folder: Path) -> BenchNode:
+    settings = config.load(folder)
+    token = auth.create_token(
+        settings.path(settings.node.tokens),
+        AgencyId(settings.node.agencies[0]),
+        frozenset({Permission.SEND, Permission.RECEIVE}),
+        int(time.time() * 1000),
+    )
+    with (folder / "node.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "run", "--node", str(folder), "--log-level", "warning"],
+            stderr=log,
+        )
+    http = settings.http
+    node = BenchNode(
+        process, f"http://127.0.0.1:{http.port}", f"http://127.0.0.1:{http.admin_port}", token, folder
+    )
+    _until_ready(node)
+    return node
+
+
+def _until_ready(node: BenchNode) -> None:
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        if node.process.poll() is not None:
+            raise SystemExit(f"a node did not start: {(node.folder / 'node.log').read_text()[-500:]}")
+        try:
+            with urllib.request.urlopen(f"{node.admin}/readyz", timeout=2) as answer:
+                if json.load(answer):
+                    return
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit("a node was not ready within a minute")
+
+
+def _free_port() -> int:
+    import socket  # noqa: PLC0415
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

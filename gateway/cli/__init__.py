@@ -1,0 +1,56 @@
+"""Every command a person types. No logic: each command calls one thing and prints what came of it.
+
+Exit codes: 0 done; 1 the answer is no (refused, not verified, lost); 2 wrong usage or settings;
+3 could not be reached or is not ready, worth trying again.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from gateway import __version__
+from gateway.cli import client, inspect, node, setup
+from gateway.cli.common import Exit
+from gateway.errors import StartupError
+
+app = typer.Typer(
+    name="gateway",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Referrals between agencies, sealed end to end, receipted at every step.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"referral-gateway {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Referrals between agencies, sealed end to end, receipted at every step."""
+
+
+setup.register(app)
+node.register(app)
+client.register(app)
+inspect.register(app)
+
+
+def main() -> None:
+    """Run a command; whatever goes wrong is one clear line on standard error."""
+    try:
+        app()
+    except StartupError as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        sys.exit(Exit.USAGE)
+    except BrokenPipeError:
+        sys.exit(Exit.REFUSED)

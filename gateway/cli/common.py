@@ -1,0 +1,54 @@
+"""What the commands share: exit codes, output, reading a token."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from gateway.errors import StartupError
+
+
+class Exit(IntEnum):
+    """Exit codes, the same for every command."""
+
+    OK = 0
+    REFUSED = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
+NodeFolder = Annotated[
+    Path, typer.Option("--node", "-n", help="The node's folder (or its gateway.toml).", envvar="GATEWAY_NODE")
+]
+Url = Annotated[str, typer.Option("--url", help="The node's API.", envvar="GATEWAY_URL")]
+TokenFile = Annotated[
+    Path,
+    typer.Option("--token-file", "-t", help="File that holds the access token.", envvar="GATEWAY_TOKEN_FILE"),
+]
+
+
+def read_token(path: Path) -> str:
+    """The access token in a file. Raises StartupError."""
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise StartupError(
+            f"cannot read the token file {path}; `gateway token create` makes a token"
+        ) from None
+
+
+def show(value: Any) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def fail(message: str, code: Exit) -> NoReturn:
+    """One line on standard error, and the exit code."""
+    print(f"gateway: {message}", file=sys.stderr)
+    raise typer.Exit(code)

@@ -1,0 +1,146 @@
+"""Commands that check evidence offline: receipts verify, keys list."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway import config
+from gateway.cli.common import Exit, Json, NodeFolder, fail, show
+from gateway.crypto import proof
+from gateway.crypto.keystore import FileKeyStore
+from gateway.directory import file as directory_file
+from gateway.errors import ReceiptInvalid, StartupError
+from gateway.messages import Receipt
+
+receipts_app = typer.Typer(no_args_is_help=True, help="Signed receipts.")
+keys_app = typer.Typer(no_args_is_help=True, help="A node's keys.")
+
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a file of receipts."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(receipts_app, name="receipts")
+    app.add_typer(keys_app, name="keys")
+
+
+@receipts_app.callback()
+def _receipts() -> None:
+    """Signed receipts."""
+
+
+@receipts_app.command("verify")
+def verify(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Answers of the API or of `gateway status --json`, or raw COSE receipts; - is stdin."
+        ),
+    ],
+    directory: Annotated[Path, typer.Option("--directory", "-d", help="The directory file.")],
+    as_json: Json = False,
+) -> None:
+    """Verify receipts offline, with nothing but the directory. Exit 1 if any does not verify."""
+    find = directory_file.load(directory).verify_key
+    results: list[dict[str, Any]] = []
+    for path in files:
+        for cose in _receipts_in(path):
+            try:
+                results.append({"valid": True, **_describe(proof.verify_receipt(cose, find))})
+            except ReceiptInvalid as error:
+                results.append({"valid": False, "why": str(error)})
+    if not results:
+        fail("there is no receipt in what was given", Exit.USAGE)
+    if as_json:
+        show({"valid": all(r["valid"] for r in results), "receipts": results})
+    else:
+        for r in results:
+            if r["valid"]:
+                reason = f"  ({r['reason']})" if r["reason"] else ""
+                typer.echo(
+                    f"valid    {r['stage']:<9}  {r['at']}  message {r['message_id']}"
+                    f"  {r['sender']} -> {r['recipient']}  signed by {r['issuer']}{reason}"
+                )
+            else:
+                typer.echo(f"INVALID  {r['why']}")
+    if not all(r["valid"] for r in results):
+        raise typer.Exit(Exit.REFUSED)
+
+
+@keys_app.callback()
+def _keys() -> None:
+    """A node's keys."""
+
+
+@keys_app.command("list")
+def list_keys(node: NodeFolder, as_json: Json = False) -> None:
+    """List a node's keys: which agency, which use, since when. Never a secret."""
+    settings = config.load(node)
+    rows = FileKeyStore(settings.path(settings.node.keys)).describe()
+    if as_json:
+        show({"keys": [{**row, "created": _time(int(row["created"]))} for row in rows]})
+        return
+    for row in rows:
+        typer.echo(
+            f"{row['agency']}  {row['use']:<4}  {row['suite']:<9}  {row['state']:<8}"
+            f"  {_time(int(row['created']))}  {row['kid']}"
+        )
+
+
+def _receipts_in(path: Path) -> list[bytes]:
+    """Every receipt in a file: raw COSE, or wherever a JSON document has a "receipt" field."""
+    try:
+        data = sys.stdin.buffer.read(LARGEST) if str(path) == "-" else path.read_bytes()[:LARGEST]
+    except OSError as error:
+        raise StartupError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return [data]
+    found: list[bytes] = []
+    waiting: list[Any] = [document]
+    while waiting:
+        value = waiting.pop(0)
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += [inner for key, inner in value.items() if key != "receipt"]
+            if isinstance(text := value.get("receipt"), str):
+                found.append(_decode(text))
+            elif text is not None:
+                waiting.append(text)
+    return found
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return b""  # does not verify
+
+
+def _describe(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "stage": receipt.stage.value,
+        "message_id": receipt.message_id,
+        "envelope_id": receipt.envelope_id,
+        "envelope_sha256": receipt.envelope_digest.hex(),
+        "sender": receipt.sender,
+        "recipient": receipt.recipient,
+        "issuer": receipt.issuer,
+        "at": _time(receipt.at),
+        "reason": receipt.reason.value if receipt.reason else None,
+    }
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,61 @@
+"""Commands that run: run, demo."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from gateway import config
+from gateway.cli.common import Exit, Json, NodeFolder
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(run)
+    app.command()(demo)
+
+
+def run(
+    node: NodeFolder,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run a node until it is asked to stop (SIGTERM, Ctrl-C). Logs are JSON lines on standard error."""
+    from gateway.node import Node  # noqa: PLC0415 - the other commands start without loading a node
+    from gateway.observability import logs  # noqa: PLC0415
+
+    settings = config.load(node)
+    logs.configure(sys.stderr, log_level)
+
+    async def main() -> None:
+        logs.install_loop_handler(asyncio.get_running_loop())
+        await Node(settings).run()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+def demo(
+    broker: Annotated[
+        str,
+        typer.Option(
+            help="Use this RabbitMQ (amqp://user:password@host/vhost) instead of the embedded spool."
+        ),
+    ] = "",
+    shared: Annotated[
+        Path, typer.Option(help="Folder with NHS England's own examples, used in addition when it exists.")
+    ] = Path("../shared/data"),
+    as_json: Json = False,
+) -> None:
+    """Watch real referrals cross between five agencies: sealed, delivered, declined, refused, receipted."""
+    from gateway.demo import run_demo  # noqa: PLC0415
+
+    summary = asyncio.run(run_demo(broker=broker, shared=shared, quiet=as_json))
+    if as_json:
+        typer.echo(summary.to_json())
+    if summary.lost or not summary.all_verified:
+        raise typer.Exit(Exit.REFUSED)

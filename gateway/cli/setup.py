@@ -1,0 +1,172 @@
+"""Commands that set a node up: init, token, directory, broker, config."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway import config, provisioning
+from gateway.cli.common import Exit, Json, NodeFolder, fail, show
+from gateway.directory import file as directory_file
+from gateway.errors import StartupError
+from gateway.http import auth
+from gateway.http.ports import Permission
+from gateway.messages import AgencyId, LawfulBasis, Purpose, Sector
+from gateway.transport import topology
+from gateway.transport.base import TransportError
+
+token_app = typer.Typer(no_args_is_help=True, help="Access tokens of local systems.")
+directory_app = typer.Typer(no_args_is_help=True, help="The directory of agencies and sharing agreements.")
+broker_app = typer.Typer(no_args_is_help=True, help="Queues on RabbitMQ.")
+config_app = typer.Typer(no_args_is_help=True, help="The settings file.")
+
+Directory = Annotated[Path, typer.Option("--directory", "-d", help="The directory file.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(init)
+    app.add_typer(token_app, name="token")
+    app.add_typer(directory_app, name="directory")
+    app.add_typer(broker_app, name="broker")
+    app.add_typer(config_app, name="config")
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder to make for the node.")],
+    agency: Annotated[str, typer.Option(help="The agency's identifier, e.g. northtown-academy.")],
+    name: Annotated[str, typer.Option(help="The agency's name.")],
+    sector: Annotated[Sector, typer.Option(help="The agency's sector.")],
+    directory: Annotated[
+        Path,
+        typer.Option("--directory", "-d", help="Directory file to enter the agency in; made if missing."),
+    ],
+    spool: Annotated[
+        Path | None, typer.Option(help="Spool folder shared by nodes on this machine (embedded transport).")
+    ] = None,
+    broker: Annotated[str, typer.Option(help="amqp:// or amqps:// URL without a password (RabbitMQ).")] = "",
+    broker_password_file: Annotated[
+        Path | None, typer.Option(help="File that holds the broker password.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of the API.")] = 8080,
+    admin_port: Annotated[int, typer.Option(help="Port of /metrics, /healthz and /readyz.")] = 9090,
+) -> None:
+    """Make a node: keys, database, settings, and its entry in the directory.
+
+    Run it again on the same folder with another --agency to let one node serve both.
+    """
+    if bool(spool) == bool(broker):
+        raise StartupError("give either --spool (nodes on one machine) or --broker (RabbitMQ)")
+    provisioning.init_node(
+        folder,
+        provisioning.NewAgency(AgencyId(agency), name, sector),
+        directory=directory,
+        spool=spool,
+        broker=broker,
+        broker_password_file=broker_password_file,
+        port=port,
+        admin_port=admin_port,
+    )
+    typer.echo(
+        f"{agency} is ready in {folder}: keys, database and {config.FILE_NAME} made, entered in {directory}."
+    )
+    typer.echo("Next: gateway token create, gateway directory agree, gateway run (README.md, five minutes).")
+
+
+@token_app.command("create")
+def token_create(
+    node: NodeFolder,
+    agency: Annotated[str, typer.Option(help="The agency the token acts for.")],
+    may: Annotated[
+        str, typer.Option(help="What it may do: send, receive, or both with a comma.")
+    ] = "send,receive",
+) -> None:
+    """Make an access token and print it, once: the node keeps only its hash."""
+    settings = config.load(node)
+    if agency not in settings.node.agencies:
+        raise StartupError(f"this node does not serve {agency}")
+    try:
+        permissions = frozenset(Permission(part.strip()) for part in may.split(","))
+    except ValueError:
+        raise StartupError("--may takes send, receive, or send,receive") from None
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    typer.echo(auth.create_token(settings.path(settings.node.tokens), AgencyId(agency), permissions, now))
+
+
+@directory_app.command("agree")
+def directory_agree(
+    directory: Directory,
+    sender: Annotated[list[str], typer.Option("--from", help="Sending agency; repeat for several.")],
+    recipient: Annotated[list[str], typer.Option("--to", help="Receiving agency; repeat for several.")],
+    purpose: Annotated[list[Purpose], typer.Option(help="Purpose; repeat for several.")],
+    lawful_basis: Annotated[list[LawfulBasis], typer.Option(help="Lawful basis; repeat for several.")],
+    message_type: Annotated[list[str], typer.Option("--type", help="Message type; repeat for several.")] = [
+        "referral"
+    ],
+    agreement: Annotated[str, typer.Option("--id", help="The agreement's identifier.")] = "",
+    days: Annotated[int, typer.Option(help="How many days it is in force, from today.")] = 365,
+    both_ways: Annotated[bool, typer.Option(help="Also let decisions travel back.")] = True,
+) -> None:
+    """Enter a sharing agreement. Without one, nothing is shared."""
+    starts = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    chosen = agreement or f"{sender[0]}-to-{recipient[0]}"[:63].rstrip("-")
+    provisioning.agree(
+        directory,
+        provisioning.NewAgreement(
+            id=chosen,
+            senders=tuple(map(AgencyId, sender)),
+            recipients=tuple(map(AgencyId, recipient)),
+            types=tuple(message_type),
+            purposes=tuple(purpose),
+            lawful_bases=tuple(lawful_basis),
+            starts=starts,
+            ends=starts + timedelta(days=days),
+        ),
+        replies=both_ways,
+    )
+    typer.echo(f"agreement {chosen} is in {directory}; running nodes take it up within seconds.")
+
+
+@directory_app.command("show")
+def directory_show(directory: Directory, as_json: Json = False) -> None:
+    """Print who is in the directory and which agreements stand."""
+    document = directory_file.load(directory).document
+    if as_json:
+        show(document.model_dump(mode="json"))
+        return
+    typer.echo(f"expires {document.expires.date()}")
+    for agency in document.agencies:
+        accepts = ", ".join(f"{a.type}/{max(a.versions)}" for a in agency.accepts)
+        typer.echo(f"agency     {agency.id}  {agency.name} ({agency.sector})  accepts {accepts}")
+    for entry in document.agreements:
+        typer.echo(
+            f"agreement  {entry.id}  {', '.join(entry.senders)} -> {', '.join(entry.recipients)}"
+            f"  {', '.join(entry.types)}  for {', '.join(entry.purposes)}  under {', '.join(entry.lawful_bases)}"
+            f"  until {entry.ends.date()}"
+        )
+
+
+@broker_app.command("apply")
+def broker_apply(
+    directory: Directory,
+    url: Annotated[str, typer.Option(help="amqp:// or amqps:// URL without a password.")],
+    password_file: Annotated[Path | None, typer.Option(help="File that holds the broker password.")] = None,
+) -> None:
+    """Declare the exchanges and queues of every agency in the directory. Safe to repeat."""
+    agencies = sorted(directory_file.load(directory).agencies)
+    full = config.with_password(url, password_file) if password_file else url
+    try:
+        asyncio.run(topology.declare(full, agencies))
+    except TransportError as error:
+        fail(f"the broker refused: {error}", Exit.UNAVAILABLE)
+    typer.echo(f"queues of {len(agencies)} agencies are declared.")
+
+
+@config_app.command("describe")
+def config_describe() -> None:
+    """Print every setting with its default and meaning (docs/config.md)."""
+    typer.echo(config.describe(), nl=False)

@@ -1,0 +1,152 @@
+"""The API as an aiohttp application: routes, one middleware, one way to serve it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from gateway.errors import GatewayError, RefusedByUs
+from gateway.http import inbox, openapi, page, problems, submissions
+from gateway.http.keys import LIMITS, PRINCIPAL, RECEIVING, SENDING
+from gateway.http.limits import InFlight, Limits, RateLimit
+from gateway.http.ports import Authenticator, Receiving, Sending
+
+Observe = Callable[[str, str, int, float], None]
+"""Method, route template, status, seconds."""
+OnError = Callable[[Exception], None]
+
+SHUTDOWN = 10.0
+"""Seconds that requests under way get to finish when the node stops."""
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+
+ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("POST", "/v1/messages", submissions.post_message),
+    ("GET", "/v1/messages/{id}", submissions.get_message),
+    ("GET", "/v1/inbox", inbox.list_inbox),
+    ("POST", "/v1/inbox/ack", inbox.ack_many),
+    ("GET", "/v1/inbox/{id}", inbox.open_message),
+    ("GET", "/v1/inbox/{id}/original", inbox.original),
+    ("GET", "/v1/inbox/{id}/attachments/{index}", inbox.attachment),
+    ("POST", "/v1/inbox/{id}/ack", inbox.ack),
+    ("POST", "/v1/inbox/{id}/reject", inbox.reject),
+)
+"""The API proper: needs a token, counts against the limits, stands in the OpenAPI document."""
+
+
+def make_app(
+    *,
+    sending: Sending,
+    receiving: Receiving,
+    authenticator: Authenticator,
+    limits: Limits,
+    observe: Observe = lambda method, route, status, seconds: None,
+    on_error: OnError = lambda error: None,
+) -> web.Application:
+    """Build the API over the node's services."""
+    app = web.Application(middlewares=[_Gate(authenticator, limits, observe, on_error).middleware])
+    app[SENDING], app[RECEIVING], app[LIMITS] = sending, receiving, limits
+    for method, path, handler in ROUTES:
+        app.router.add_route(method, path, handler)
+    app.router.add_get("/openapi.json", openapi.serve)
+    app.router.add_get("/docs", page.serve)
+    app.router.add_get("/", _to_docs)
+    return app
+
+
+class _Gate:
+    """Every request passes here: who, how many, how long, and problem documents for whatever fails."""
+
+    def __init__(
+        self, authenticator: Authenticator, limits: Limits, observe: Observe, on_error: OnError
+    ) -> None:
+        self._authenticator = authenticator
+        self._in_flight = InFlight(limits.requests)
+        self._rate = RateLimit(limits.rate, limits.burst)
+        self._observe = observe
+        self._on_error = on_error
+
+    @property
+    def middleware(self) -> Middleware:
+        """As aiohttp wants it."""
+
+        @web.middleware
+        async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._pass(request, handler)
+
+        return gate
+
+    async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = time.perf_counter()
+        response = await self._answer(request, handler)
+        if not response.prepared:
+            response.headers.update(SECURITY)
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else "other"
+        self._observe(request.method, route, response.status, time.perf_counter() - started)
+        return response
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if not request.path.startswith("/v1/"):
+                return await handler(request)
+            self._admit(request)
+            if request.method == "GET" and request.path == "/v1/inbox":
+                return await handler(request)  # a long poll only waits: it takes no place
+            with self._in_flight:
+                return await handler(request)
+        except GatewayError as error:
+            return problems.response(error)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            return problems.response(problems.of_status(error.status))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the last resort: no traceback reaches a caller
+            self._on_error(error)
+            return problems.response(GatewayError("internal-error"))
+
+    def _admit(self, request: web.Request) -> None:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        principal = self._authenticator.authenticate(token.strip()) if scheme.lower() == "bearer" else None
+        if principal is None:
+            raise RefusedByUs("not-authenticated")
+        request[PRINCIPAL] = principal
+        self._rate.admit(principal.token_id, time.monotonic())
+
+
+async def _to_docs(_: web.Request) -> web.StreamResponse:
+    raise web.HTTPFound("/docs")
+
+
+@dataclass(slots=True)
+class Server:
+    """A listening application."""
+
+    port: int
+    _runner: web.AppRunner
+
+    async def close(self) -> None:
+        """Take no new connections, let requests under way finish (bounded), then close."""
+        await self._runner.cleanup()
+
+
+async def serve(app: web.Application, host: str, port: int, *, shutdown: float = SHUTDOWN) -> Server:
+    """Listen. Raises OSError. No access log: paths carry identifiers."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=shutdown, keepalive_timeout=75.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return Server(int(runner.addresses[0][1]), runner)

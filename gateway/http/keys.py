@@ -1,0 +1,13 @@
+"""What the application carries for its handlers."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from gateway.http.limits import Limits
+from gateway.http.ports import Principal, Receiving, Sending
+
+SENDING = web.AppKey("sending", Sending)
+RECEIVING = web.AppKey("receiving", Receiving)
+LIMITS = web.AppKey("limits", Limits)
+PRINCIPAL = web.RequestKey("principal", Principal)

@@ -1,0 +1,193 @@
+"""Builds one node from its settings and runs it; the only file that knows all the parts."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+
+from gateway.adapters import Registry
+from gateway.config import Settings
+from gateway.crypto.keystore import AgencyKeys, FileKeyStore
+from gateway.directory.file import DirectoryFile
+from gateway.engine.inbound import Arrivals
+from gateway.engine.intake import Intake
+from gateway.engine.mailbox import Mailbox
+from gateway.engine.outbound import Backlog, Publisher
+from gateway.engine.parts import Parts, Rules
+from gateway.engine.receipting import ReceiptSender, Recorder
+from gateway.engine.tasks import Tasks
+from gateway.engine.ticker import Ticker
+from gateway.errors import StartupError
+from gateway.http.admin import make_admin_app
+from gateway.http.app import ROUTES, Server, make_app, serve
+from gateway.http.auth import TokenFile
+from gateway.http.limits import Limits
+from gateway.messages import AgencyId
+from gateway.observability.logs import Log, get_logger
+from gateway.observability.metrics import Metrics
+from gateway.store.sqlite import SqliteStore
+from gateway.transport.base import Transport, TransportError
+from gateway.transport.embedded import EmbeddedTransport
+from gateway.transport.rabbitmq import RabbitTransport
+
+
+def now_ms() -> int:
+    """The wall clock, in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Node:
+    """One running node: the API for local systems, the road in both directions, the port for operators."""
+
+    def __init__(self, settings: Settings, log: Log | None = None) -> None:
+        """Load everything a node needs. Raises StartupError; creates nothing."""
+        self._metrics = Metrics()
+        self.log = log or get_logger()
+        self._settings = settings
+        self._metrics.add_routes(path for _, path, _ in ROUTES)
+        self._tasks = Tasks(self._task_failed)
+        self._stopping = False
+        self._servers: list[Server] = []
+        node = settings.node
+        self.parts = Parts(
+            rules=_rules(settings),
+            keys=_load_keys(settings),
+            source=DirectoryFile(
+                settings.path(node.directory), on_refused=lambda: self.log.error("directory-refused")
+            ),
+            registry=Registry.load(),
+            store=SqliteStore(settings.path(node.database), on_commit=self._metrics.commit),
+            transport=_transport(settings),
+            metrics=self._metrics,
+            log=self.log,
+            now=now_ms,
+        )
+        self._backlog = Backlog(self.parts)
+        self._publisher = Publisher(self.parts, self._backlog)
+        self._receipts = ReceiptSender(self.parts)
+        self._mailbox = Mailbox(self.parts, self._receipts)
+        self._arrivals = Arrivals(self.parts, self._receipts, Recorder(self.parts), self._mailbox.ring)
+        self._ticker = Ticker(self.parts, self._backlog, self._receipts)
+        self._tokens = TokenFile(settings.path(node.tokens))
+        for agency in node.agencies:
+            if AgencyId(agency) not in self.parts.directory.agencies:
+                raise StartupError(f"{agency} is not in the directory {settings.path(node.directory)}")
+
+    @property
+    def port(self) -> int:
+        """The port the API listens on."""
+        return self._servers[0].port
+
+    @property
+    def admin_port(self) -> int:
+        """The port of /metrics, /healthz and /readyz."""
+        return self._servers[1].port
+
+    async def start(self) -> None:
+        """Connect, subscribe, listen. Raises StartupError."""
+        parts, http, limits = self.parts, self._settings.http, self._settings.limits
+        try:
+            await parts.transport.start()
+            await self._arrivals.start()
+        except TransportError as error:
+            await self.stop()
+            raise StartupError(f"the transport is not usable: {error}") from None
+        self.log.info("transport-connected")
+        await self._backlog.recount()
+        self._publisher.start(self._tasks)
+        self._receipts.start(self._tasks)
+        self._ticker.start(self._tasks)
+        app = make_app(
+            sending=Intake(parts, self._backlog, self._publisher),
+            receiving=self._mailbox,
+            authenticator=self._tokens,
+            limits=Limits(
+                message_bytes=limits.message_bytes,
+                attachment_bytes=limits.attachment_bytes,
+                requests=limits.requests,
+                read_timeout=limits.read_timeout,
+            ),
+            observe=self._metrics.request,
+            on_error=lambda error: self.log.error("internal-error", part="http", exc=error),
+        )
+        try:
+            self._servers.append(await serve(app, http.host, http.port))
+            self._servers.append(await serve(make_admin_app(self), http.admin_host, http.admin_port))
+        except OSError as error:
+            await self.stop()
+            raise StartupError(f"cannot listen on {http.host}: {error.strerror}") from None
+        self.log.info("node-started", port=self.port, count=len(parts.keys))
+
+    async def stop(self) -> None:
+        """Stop in the order that loses nothing: intake, then arrivals, then what is under way."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self.log.info("node-stopping")
+        self._mailbox.close()
+        for server in self._servers:
+            await server.close()
+        await self.parts.transport.close()
+        await self._tasks.cancel()
+        await self.parts.store.close()
+        self.log.info("node-stopped")
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT."""
+        asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, asked.set)
+        await self.start()
+        await asked.wait()
+        await self.stop()
+
+    def ready(self) -> tuple[bool, dict[str, bool]]:
+        """See gateway.http.ports.Health."""
+        parts = {
+            "store": self.parts.store.healthy,
+            "transport": self.parts.transport.connected,
+            "directory": self.parts.directory.expires > now_ms(),
+            "running": not self._stopping,
+        }
+        return all(parts.values()), parts
+
+    def metrics(self) -> tuple[bytes, str]:
+        """See gateway.http.ports.Health."""
+        return self._metrics.exposition()
+
+    def _task_failed(self, name: str, error: Exception) -> None:
+        self.log.error("internal-error", part=name, exc=error)
+
+
+def _load_keys(settings: Settings) -> dict[AgencyId, AgencyKeys]:
+    store = FileKeyStore(settings.path(settings.node.keys))
+    return {AgencyId(agency): store.load(AgencyId(agency)) for agency in settings.node.agencies}
+
+
+def _transport(settings: Settings) -> Transport:
+    transport = settings.transport
+    if transport.kind == "rabbitmq":
+        return RabbitTransport(settings.broker_url())
+    spool: Path = settings.path(transport.spool)
+    if not spool.is_dir():
+        raise StartupError(f"there is no spool folder at {spool}: `gateway init` makes one")
+    return EmbeddedTransport(spool)
+
+
+def _rules(settings: Settings) -> Rules:
+    limits, times, transport = settings.limits, settings.times, settings.transport
+    return Rules(
+        expires_in=times.expires_in * 1000,
+        settle=int(times.settle * 1000),
+        idempotency=times.idempotency * 1000,
+        tick=times.tick,
+        directory_refresh=settings.node.directory_refresh,
+        outbox_envelopes=limits.outbox_envelopes,
+        outbox_bytes=limits.outbox_bytes,
+        attachment_bytes=limits.attachment_bytes,
+        prefetch=transport.prefetch,
+        concurrency=transport.concurrency,
+    )

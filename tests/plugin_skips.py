@@ -1,0 +1,46 @@
+"""A skipped test proves nothing: with `--strict-skips` it fails.
+
+The one excuse is a missing `../shared/data` (reason: "shared data folder absent"): it is not ours to ship.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+EXCUSE = "shared data folder absent"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--strict-skips", action="store_true", help="fail instead of skipping")
+
+
+def _judge(report: Any, config: pytest.Config) -> None:
+    """Turn a skip into a failure, in place."""
+    if not config.getoption("--strict-skips") or report.outcome != "skipped" or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if EXCUSE in reason and not SHARED_DATA.exists():
+        return
+    report.outcome = "failed"
+    report.longrepr = f"--strict-skips: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _judge(report, item.config)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _judge(report, collector.config)
+    return report
