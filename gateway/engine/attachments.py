@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from gateway.crypto import chunks
 from gateway.engine.outbound import Backlog
@@ -82,11 +83,8 @@ class AttachmentSealer:
 
     async def discard(self) -> None:
         """Nothing came of the upload: leave nothing behind."""
-        if self.stored:
-            envelopes = list(self._positions)
-            await self._parts.store.write(
-                lambda s: [outbox.drop_chunks(s, envelope_id) for envelope_id in envelopes] and None
-            )
+        for envelope_id in self._positions if self.stored else ():
+            await self._parts.store.write(partial(outbox.drop_chunks, envelope_id=envelope_id))
 
 
 async def _in_chunks(source: AsyncIterator[bytes]) -> AsyncIterator[tuple[bytes, bool]]:
@@ -104,7 +102,7 @@ async def open_attachment(parts: Parts, agency: AgencyId, attachment: Attachment
     """The attachment's bytes, chunk by chunk. Raises RefusedByPeer(ATTACHMENT_MISMATCH)."""
     digest, size = hashlib.sha256(), 0
     for index, chunk_id in enumerate(attachment.chunks):
-        body = await parts.store.read(lambda s, wanted=chunk_id: inbox.chunk(s, agency, wanted))
+        body = await parts.store.read(partial(inbox.chunk, agency=agency, chunk_id=chunk_id))
         if body is None:
             raise RefusedByPeer(Reason.ATTACHMENT_MISMATCH)
         last = index == len(attachment.chunks) - 1

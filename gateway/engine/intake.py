@@ -84,11 +84,10 @@ class Intake:
         fingerprint = Fingerprint(secret, submission)
         try:
             return await self._accept(submission, uploads, mac, fingerprint)
-        except (KeyTaken, RefusedByUs) as refusal:
+        except (KeyTaken, RefusedByUs) as error:
+            refusal = error if isinstance(error, RefusedByUs) else RefusedByUs("idempotency-key-reused")
             # The same request may have been accepted before (a retry), even if it would be refused today.
-            remembered = await self._parts.store.read(
-                lambda s: idempotency.recall(s, submission.sender, mac)
-            )
+            remembered = await self._parts.store.read(lambda s: idempotency.recall(s, submission.sender, mac))
             if remembered is not None:
                 async for upload in uploads:  # what _accept has not read yet
                     await _hash(upload, fingerprint)
@@ -101,10 +100,9 @@ class Intake:
             self._refused(submission.sender, error)
             raise
 
-    def _refused(self, agency: AgencyId, error: KeyTaken | GatewayError) -> None:
-        code = error.code if isinstance(error, GatewayError) else "idempotency-key-reused"
-        self._parts.metrics.refused(code)
-        self._parts.log.info("message-refused", agency=agency, code=code)
+    def _refused(self, agency: AgencyId, error: GatewayError) -> None:
+        self._parts.metrics.refused(error.code)
+        self._parts.log.info("message-refused", agency=agency, code=error.code)
 
     async def _accept(
         self, submission: Submission, uploads: AsyncIterator[Upload], mac: bytes, fingerprint: Fingerprint
@@ -131,7 +129,8 @@ class Intake:
                 version=checked.version,
                 in_reply_to=submission.in_reply_to,
                 created=now,
-                expires=now + (submission.expires_in * 1000 if submission.expires_in else parts.rules.expires_in),
+                expires=now
+                + (submission.expires_in * 1000 if submission.expires_in else parts.rules.expires_in),
                 purpose=submission.purpose,
                 lawful_basis=submission.lawful_basis,
             )
@@ -157,7 +156,9 @@ class Intake:
                 )
             )
         parts.metrics.accepted(message.agency, message.type, len(sealed))
-        parts.log.info("message-accepted", message_id=message.message_id, agency=message.agency, type=message.type)
+        parts.log.info(
+            "message-accepted", message_id=message.message_id, agency=message.agency, type=message.type
+        )
         ladders = tuple(
             Ladder(one.row.recipient, one.row.envelope_id, Stage.ACCEPTED, (_signed(one.receipt, one.cose),))
             for one in sealed
@@ -189,7 +190,9 @@ class Intake:
             warnings=tuple(schemas.warnings(canonical.type, canonical.version, canonical.document)),
             original=original,
             declared=tuple(
-                bytes.fromhex(item["sha256"]) for item in canonical.document.get("attachments", ()) if "sha256" in item
+                bytes.fromhex(item["sha256"])
+                for item in canonical.document.get("attachments", ())
+                if "sha256" in item
             ),
             recipients=recipients,
         )
@@ -241,7 +244,9 @@ class Intake:
                 message.lawful_basis,
             )
             own = tuple(copies[envelope_id] for copies in attachments)
-            payload = content.encode_content(Content(checked.document, checked.warnings, checked.original, own))
+            payload = content.encode_content(
+                Content(checked.document, checked.warnings, checked.original, own)
+            )
             body = envelope.seal(header, payload, signer=signer, to=key)
             digest = hashlib.sha256(body).digest()
             receipt = Receipt(
@@ -327,7 +332,9 @@ def _check_declared(declared: Sequence[bytes], attachments: Sequence[Attachment]
     present = {attachment.sha256 for attachment in attachments}
     for i, sha256 in enumerate(declared):
         if sha256 not in present:
-            problem = Problem(f"/attachments/{i}/sha256", "an attachment of this SHA-256 comes with the message")
+            problem = Problem(
+                f"/attachments/{i}/sha256", "an attachment of this SHA-256 comes with the message"
+            )
             raise RefusedByUs("attachment-mismatch", problems=[problem])
 
 

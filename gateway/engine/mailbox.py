@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from gateway.adapters import json_native
 from gateway.adapters.base import AdapterError, Native
 from gateway.crypto import content, envelope, proof
 from gateway.engine.attachments import open_attachment
@@ -51,9 +50,7 @@ class Mailbox:
         ends = time.monotonic() + wait
         while True:
             heard = self._bells[agency].listen()
-            found = await self._parts.store.read(
-                lambda s: inbox.waiting(s, agency, after=after, limit=limit)
-            )
+            found = await self._parts.store.read(lambda s: inbox.waiting(s, agency, after=after, limit=limit))
             left = ends - time.monotonic()
             if found or left <= 0 or self._closing:
                 return [_entry(held) for held in found]
@@ -132,7 +129,7 @@ class Mailbox:
 
     async def _answer(
         self, agency: AgencyId, message_ids: Sequence[MessageId], stage: Stage, reason: Reason | None
-    ) -> list[Answered]:
+    ) -> Sequence[Answered]:
         """Make messages final, all or none, each with the receipt that says so in the same transaction."""
         now = self._parts.now()
         answers = await self._parts.store.write(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from functools import partial
 
 from gateway.engine.parts import Parts
 from gateway.engine.tasks import Bell, Tasks, wait_for_ring
@@ -17,7 +18,17 @@ from gateway.messages import EnvelopeId
 from gateway.protocol import retry
 from gateway.store import outbox
 from gateway.store.outbox import Unsent
-from gateway.transport.base import Lane, Sealed, TransportError, TransportFull, TransportUnavailable, Unroutable
+from gateway.transport.base import (
+    Lane,
+    Sealed,
+    TransportError,
+    TransportFull,
+    TransportUnavailable,
+    Unroutable,
+)
+
+SCAN = 0.5
+"""Seconds between looks for rows that are due."""
 
 _FAILURES: dict[type[TransportError], str] = {
     Unroutable: "unroutable",
@@ -77,18 +88,19 @@ class Publisher:
     async def _scan(self) -> None:
         while True:
             heard = self._bell.listen()
-            room = self._capacity - len(self._under_way)
-            if room > 0:
-                exclude = frozenset(self._under_way)
-                try:
-                    rows = await self._parts.store.read(
-                        lambda s: outbox.due(s, self._parts.now(), limit=room, exclude=exclude)
-                    )
-                except Unavailable:
-                    rows = []
-                for unsent in rows:
-                    self.offer(unsent)
-            await wait_for_ring(heard, timeout=0.5)
+            try:
+                await self._offer_due()
+            except Unavailable:
+                pass  # the next look finds them
+            await wait_for_ring(heard, timeout=SCAN)
+
+    async def _offer_due(self) -> None:
+        now, room = self._parts.now(), self._capacity - len(self._under_way)
+        if room <= 0:
+            return
+        exclude = frozenset(self._under_way)
+        for unsent in await self._parts.store.read(lambda s: outbox.due(s, now, limit=room, exclude=exclude)):
+            self.offer(unsent)
 
     async def _work(self) -> None:
         while True:
@@ -132,5 +144,4 @@ class Publisher:
             await self._parts.transport.publish(
                 Sealed(chunk.chunk_id, unsent.recipient, Lane.MESSAGES, unsent.expires, chunk.body)
             )
-            chunk_id = chunk.chunk_id
-            await self._parts.store.write(lambda s, done=chunk_id: outbox.mark_chunk_sent(s, done))
+            await self._parts.store.write(partial(outbox.mark_chunk_sent, chunk_id=chunk.chunk_id))

@@ -32,7 +32,9 @@ ROUND = 512
 """Receipts read from the store at once."""
 
 
-def receipt_for(header: Header, digest: bytes, stage: Stage, at: int, reason: Reason | None = None) -> Receipt:
+def receipt_for(
+    header: Header, digest: bytes, stage: Stage, at: int, reason: Reason | None = None
+) -> Receipt:
     """The recipient's statement about an envelope."""
     return Receipt(
         stage,

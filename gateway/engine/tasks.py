@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-
 RESTART = 1.0
 """Seconds before work that failed is started again."""
 

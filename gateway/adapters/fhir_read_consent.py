@@ -1,0 +1,45 @@
+"""What a FHIR Consent says, as the canonical consent. BaRS knows consent to direct care (DRC) and little more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.adapters import fhir_terms as terms
+from gateway.adapters.fhir_bundle import Bundle, Resource, code_of, objects, text
+from gateway.adapters.fhir_read_parts import date, present, prose
+
+_STATUS_OF_POLICY = {"OPTIN": "given", "OPTINR": "given", "IMPLIED": "implied", "IMPLIEDD": "implied"}
+_REFUSED = ("OPTOUT", "OPTOUTE")
+REFUSED_DETAIL = "Recorded as refused in the FHIR message, which gives no reason for referring all the same."
+
+
+def consent(bundle: Bundle) -> dict[str, Any]:
+    """The consent recorded in the message; `not-recorded` when there is none, or none that says anything."""
+    for found in bundle.of_type("Consent"):
+        if text(found, "status") != "entered-in-error":
+            status = _status(found)
+            if status:
+                return status | present(date=date(text(found, "dateTime")))
+    return {"status": "not-recorded"}
+
+
+def _status(found: Resource) -> dict[str, Any] | None:
+    if ours := code_of(found, "category", terms.CONSENT_STATUS):
+        return present(status=ours, **_override(found))
+    policy = code_of(found, "policyRule", terms.ACT_CODE)
+    denied = text(found, "provision", "type") == "deny" and not policy
+    if policy in _REFUSED or denied or text(found, "status") == "rejected":
+        return {"status": "refused-overridden", "overrideReason": "other", "overrideDetail": REFUSED_DETAIL}
+    if text(found, "status") != "active":
+        return None
+    if policy in _STATUS_OF_POLICY:
+        return {"status": _STATUS_OF_POLICY[policy]}
+    direct_care = code_of(found, "category", terms.CONSENT_CATEGORIES) == "DRC"
+    return {"status": "implied"} if direct_care and policy is None else None
+
+
+def _override(found: Resource) -> dict[str, Any]:
+    for category in objects(found, "category"):
+        if reason := code_of({"category": category}, "category", terms.OVERRIDE_REASON):
+            return present(overrideReason=reason, overrideDetail=prose([text(category, "text")]))
+    return {}

@@ -1,0 +1,34 @@
+"""Fixtures for real servers and for the real input beside the project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.plugin_skips import EXCUSE, SHARED_DATA
+from tests.rabbit import RabbitNode
+
+
+@pytest.fixture(scope="session")
+def rabbit() -> Iterator[RabbitNode]:
+    """One private RabbitMQ node for each test process."""
+    node = RabbitNode()
+    node.start()
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def broker_url(rabbit: RabbitNode) -> str:
+    """A fresh virtual host."""
+    return rabbit.create_vhost()
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Real input written by others; not ours to ship."""
+    if not SHARED_DATA.exists():
+        pytest.skip(EXCUSE)
+    return SHARED_DATA
