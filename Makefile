@@ -41,6 +41,8 @@ format: $(DEV) ## Sort imports and lay out the code
 
 docs: $(DEV) ## Write the generated parts of docs/
 	@$(BIN)/python tools/document-observability
+	@$(BIN)/python -m gateway.schemas.document > docs/messages.md
+	@$(BIN)/gateway config describe > docs/config.md
 
 clean: ## Remove .venv and everything the tools leave behind
 	@rm -rf .venv .build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -45,14 +45,14 @@ async def run(options: argparse.Namespace) -> None:
         broker = RabbitNode()
         broker.start()
         try:
-            broker.create_vhost("bench")
-            await _measure(options, Path(folder), broker)
+            url = broker.create_vhost()
+            await _measure(options, Path(folder), url)
         finally:
             broker.stop()
 
 
-async def _measure(options: argparse.Namespace, folder: Path, broker: RabbitNode) -> None:
-    url, body = broker.url("bench"), referral(BODY_SIZE)
+async def _measure(options: argparse.Namespace, folder: Path, url: str) -> None:
+    body = referral(BODY_SIZE)
     await topology.declare(url, [SENDER, RECIPIENT])
     sender, recipient = start_pair(folder, url)
     try:

@@ -48,7 +48,8 @@ class Load:
                 await self._as_fast(session, count, in_flight, outcome)
             else:
                 await self._paced(session, count, rate, outcome)
-            await asyncio.wait_for(collector, 300)
+            async with asyncio.timeout(600):
+                await collector
             while self._delivered() - before < count:
                 await asyncio.sleep(0.02)
             outcome.seconds = time.perf_counter() - started

@@ -64,5 +64,6 @@ async def _run(
         for _ in range(count):
             await slots.acquire()
             group.create_task(publish())
-    await asyncio.wait_for(done.wait(), 120)
+    async with asyncio.timeout(120):
+        await done.wait()
     await queue.cancel(tag)

@@ -87,7 +87,8 @@ class LimitsSection(_Section):
         100 * 1024 * 1024, description="Largest total of a message's attachments, bytes."
     )
     outbox_envelopes: Annotated[int, Field(ge=1)] = Field(
-        10_000, description="Envelopes accepted but not yet confirmed by the transport, before intake says 503."
+        10_000,
+        description="Envelopes accepted but not yet confirmed by the transport, before intake says 503.",
     )
     outbox_bytes: Annotated[int, Field(ge=1)] = Field(
         2 * 1024**3, description="The same in bytes, attachments included."
@@ -102,7 +103,8 @@ class TimesSection(_Section):
     """How long things last."""
 
     expires_in: Annotated[int, Field(ge=1, le=30 * 86400)] = Field(
-        5 * 86400, description="Seconds until a message nobody collected becomes `expired`, unless it says otherwise."
+        5 * 86400,
+        description="Seconds until a message nobody collected becomes `expired`, unless it says otherwise.",
     )
     settle: Annotated[float, Field(ge=0)] = Field(
         3600.0,
@@ -141,7 +143,9 @@ def with_password(url: str, password_file: Path) -> str:
     try:
         password = password_file.read_text("utf-8").strip()
     except OSError as error:
-        raise StartupError(f"cannot read the broker password file {password_file}: {error.strerror}") from None
+        raise StartupError(
+            f"cannot read the broker password file {password_file}: {error.strerror}"
+        ) from None
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else (parts.hostname or "")
     user = parts.username or "guest"
@@ -191,7 +195,15 @@ def describe() -> str:
         section = field.annotation
         if not (isinstance(section, type) and issubclass(section, _Section)):
             continue
-        lines += ["", f"## [{name}]", "", (section.__doc__ or "").strip(), "", "| setting | default | meaning |", "|---|---|---|"]
+        lines += [
+            "",
+            f"## [{name}]",
+            "",
+            (section.__doc__ or "").strip(),
+            "",
+            "| setting | default | meaning |",
+            "|---|---|---|",
+        ]
         for setting, info in section.model_fields.items():
             default = "required" if info.is_required() else f"`{_toml(info.default)}`"
             lines.append(f"| `{setting}` | {default} | {info.description} |")

@@ -118,6 +118,8 @@ class Node:
         except OSError as error:
             await self.stop()
             raise StartupError(f"cannot listen on {http.host}: {error.strerror}") from None
+        for _ in parts.registry.broken:
+            self.log.warning("adapter-refused")
         self.log.info("node-started", port=self.port, count=len(parts.keys))
 
     async def stop(self) -> None:

@@ -57,7 +57,10 @@ def init_node(
     port: int = 8080,
     admin_port: int = 9090,
 ) -> None:
-    """Make a node, or add an agency to one. Raises StartupError; never overwrites keys or a database."""
+    """Make a node, or add an agency to one. Raises StartupError; never overwrites keys or a database.
+
+    A password in `broker` goes into a file of its own, readable by the owner alone.
+    """
     if not AGENCY_ID.fullmatch(agency.id):
         raise StartupError("an agency identifier is lower-case letters, digits and hyphens, 63 at most")
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,6 +78,11 @@ def init_node(
         SqliteStore.create(folder / "gateway.db")
     if spool is not None:
         create_queues(spool, [agency.id])
+    broker, password = config.split_password(broker)
+    if password:
+        broker_password_file = folder / "broker-password"
+        broker_password_file.touch(mode=0o600)
+        broker_password_file.write_text(password, "utf-8")
     text = _settings(agencies, folder, directory, spool, broker, broker_password_file, port, admin_port)
     tomllib.loads(text)  # what we write must read back
     settings_file.write_text(text, "utf-8")
@@ -119,13 +127,21 @@ def _entry(agency: NewAgency, keys: AgencyKeys) -> AgencyEntry:
         name=agency.name,
         sector=agency.sector,
         keys=(
-            KeyEntry(use="sign", suite="Ed25519", public=_b64(keys.signing.public.public_bytes), starts=starts),
+            KeyEntry(
+                use="sign", suite="Ed25519", public=_b64(keys.signing.public.public_bytes), starts=starts
+            ),
             KeyEntry.model_validate(
-                {"use": "seal", "suite": sealing.suite, "public": _b64(sealing.public_bytes), "starts": starts}
+                {
+                    "use": "seal",
+                    "suite": sealing.suite,
+                    "public": _b64(sealing.public_bytes),
+                    "starts": starts,
+                }
             ),
         ),
         accepts=tuple(
-            AcceptsEntry(type=name, versions=tuple(sorted(versions))) for name, versions in schemas.TYPES.items()
+            AcceptsEntry(type=name, versions=tuple(sorted(versions)))
+            for name, versions in schemas.TYPES.items()
         ),
     )
 

@@ -29,9 +29,11 @@ SECTORS = {SCHOOL: Sector.EDUCATION, POLICE: Sector.POLICE, COUNCIL: Sector.LOCA
 QUICK = """
 [times]
 tick = 0.05
-settle = 0.0
+settle = 60.0
 """
 """Settings for tests of what time does."""
+IMPATIENT = QUICK.replace("settle = 60.0", "settle = 0.0")
+"""The same, for a sender that does not wait for the recipient's last word."""
 
 
 @dataclass

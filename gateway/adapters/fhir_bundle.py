@@ -41,7 +41,7 @@ def one(container: Resource, *path: str) -> Resource:
 
 
 def texts(container: Resource, *path: str) -> list[str]:
-    """Every non-blank text under the last name of `path`, stripped. Numbers and booleans as FHIR writes them."""
+    """Every non-blank text under the last name of `path`, stripped. Numbers and booleans read as in XML."""
     return [found for item in many(one(container, *path[:-1]).get(path[-1])) if (found := _text(item))]
 
 
@@ -113,7 +113,7 @@ class Bundle:
         return [resource for resource in self.resources if text(resource, "resourceType") in names]
 
     def resolve(self, holder: Resource, *path: str) -> Resource:
-        """The resource that the Reference at `path` points to, inside the bundle; empty when it is not here."""
+        """The resource in the bundle that the Reference at `path` points to; empty when it is not here."""
         return self.get(text(holder, *path, "reference"))
 
     def get(self, reference: str | None) -> Resource:

@@ -1,8 +1,8 @@
 """Canonical fields that FHIR has no place for, carried as Observations a person can read.
 
 What may live here: which fields those are (`unmapped`), how one becomes an Observation (`observation`) and
-how Observations become fields again (`restore`). Each Observation's code is a JSON pointer (RFC 6901) into the
-canonical document, in our code system; a list travels whole, with a component for each of its values.
+how Observations become fields again (`restore`). Each Observation's code is a JSON pointer (RFC 6901) into
+the canonical document, in our code system; a list travels whole, with a component for each of its values.
 So a referral written as FHIR says everything the canonical document says.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from gateway.adapters import fhir_terms as terms
 from gateway.adapters.fhir_bundle import Resource, code_of, objects, one
 
-_NAME = re.compile(r"[A-Za-z]{1,40}")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,39}")
 _INDEX = re.compile(r"[0-9]{1,3}")
 _MAX_PARTS = 10
 _WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -28,17 +28,18 @@ def unmapped(document: Mapping[str, Any], mapped: Mapping[str, Any]) -> Iterator
         if isinstance(value, Mapping):
             inside = unmapped(value, other if isinstance(other, Mapping) else {})
             yield from ((f"/{name}{pointer}", inner) for pointer, inner in inside)
-        elif value != other and value != []:
+        elif value != other and (value or not isinstance(value, list)):
             yield f"/{name}", value
 
 
 def observation(pointer: str, value: Any) -> dict[str, Any]:
-    """What an Observation for this field holds beyond its status and subject: code, then value or components."""
+    """What an Observation for this field holds beyond status and subject: code, then value or components."""
     code = {"coding": [{"system": terms.FIELD, "code": pointer, "display": _in_words(pointer)}]}
     if not isinstance(value, list):
         return {"code": code} | _value(value)
     parts = [
-        {"code": {"coding": [{"system": terms.FIELD, "code": place, "display": _in_words(place)}]}} | _value(part)
+        {"code": {"coding": [{"system": terms.FIELD, "code": place, "display": _in_words(place)}]}}
+        | _value(part)
         for place, part in _leaves(value)
     ]
     return {"code": code, "component": parts}

@@ -29,6 +29,8 @@ class Message:
     """REQUEST or RESPONSE."""
     reason: str
     """`new`, `update` or `delete`."""
+    header_at: str
+    """Pointer to the MessageHeader."""
     header: Resource = field(repr=False)
     request: Resource = field(repr=False)
     """The ServiceRequest."""
@@ -44,11 +46,11 @@ def refuse(pointer: str, rule: str) -> AdapterError:
 
 
 def open_message(document: Mapping[str, Any]) -> Message:
-    """Find the parts of the message in `document`. Raises AdapterError when a part no mapping can do without is missing."""
+    """The parts of the message in `document`. Raises AdapterError without those that every mapping needs."""
     if text(document, "resourceType") != "Bundle":
-        raise refuse("/resourceType", "Bundle")
+        raise refuse("/resourceType", "always Bundle")
     if text(document, "type") != "message":
-        raise refuse("/type", "message")
+        raise refuse("/type", "always message")
     bundle = Bundle.of(document)
     header_at, header = _only(bundle, "MessageHeader")
     event = text(header, "eventCoding", "code")
@@ -61,7 +63,8 @@ def open_message(document: Mapping[str, Any]) -> Message:
     patient = bundle.resolve(request, "subject") or next(iter(bundle.of_type("Patient")), NOTHING)
     if text(patient, "resourceType") != "Patient" and event == REQUEST:
         raise refuse(f"{request_at}/subject/reference", "a Patient in this bundle")
-    return Message(document, bundle, event, reason, header, request, _id_of(document, request_at, request), patient)
+    request_id = _id_of(document, request_at, request)
+    return Message(document, bundle, event, reason, header_at, header, request, request_id, patient)
 
 
 def _only(bundle: Bundle, kind: str) -> tuple[str, Resource]:
@@ -72,7 +75,7 @@ def _only(bundle: Bundle, kind: str) -> tuple[str, Resource]:
 
 
 def _focus(bundle: Bundle, header: Resource, header_at: str) -> tuple[str, Resource]:
-    """The ServiceRequest in focus; where the focus is something else (an Encounter, in some responses), the first."""
+    """The ServiceRequest in focus; where that is something else (some responses: Encounter), the first."""
     for reference in many(header.get("focus")):
         found = bundle.get(text(reference, "reference")) if isinstance(reference, Mapping) else NOTHING
         if text(found, "resourceType") == "ServiceRequest":

@@ -1,7 +1,7 @@
 """What a BaRS message is worried about: safeguarding flags, triage outcomes, observations, scene safety.
 
-What may live here: the reading of Flag, CarePlan, Condition and Observation, and of the clinical lists that the
-canonical referral holds as text.
+What may live here: the reading of Flag, CarePlan, Condition and Observation, and of the clinical lists that
+the canonical referral holds as text.
 """
 
 from __future__ import annotations
@@ -9,8 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.adapters import fhir_fields, fhir_terms as terms
-from gateway.adapters.fhir_bundle import Bundle, Resource, code_of, codes_of, objects, one, text, texts, wording
+from gateway.adapters import fhir_fields
+from gateway.adapters import fhir_terms as terms
+from gateway.adapters.fhir_bundle import (
+    Bundle,
+    Resource,
+    code_of,
+    codes_of,
+    objects,
+    one,
+    text,
+    texts,
+    wording,
+)
 from gateway.adapters.fhir_message import Message
 from gateway.adapters.fhir_read_parts import coded, present, prose
 
@@ -21,7 +32,7 @@ _SCENE_SAFE_OR_UNKNOWN = ("S", "UNK")
 
 
 def concern(message: Message) -> dict[str, Any]:
-    """Categories, codes and narrative. Without a safeguarding code that names a category, the category is `other`."""
+    """Categories, codes and narrative. The category is `other` where no safeguarding code names one."""
     bundle, request = message.bundle, message.request
     safeguarding = list(
         dict.fromkeys(
@@ -34,7 +45,7 @@ def concern(message: Message) -> dict[str, Any]:
     implied = [terms.CATEGORY_OF_CODE[code] for code in safeguarding if code in terms.CATEGORY_OF_CODE]
     stated = codes_of(request, "reasonCode", terms.CONCERN_CATEGORY)
     codes = list(_codes(bundle))
-    narrative = prose([*texts_of(request, "reasonCode"), *_plan_texts(bundle)])
+    narrative = prose([*texts_of(request, "reasonCode"), *plan_texts(bundle)])
     if not narrative and not safeguarding and not codes:
         narrative = NO_NARRATIVE
     return present(
@@ -49,12 +60,15 @@ def concern(message: Message) -> dict[str, Any]:
 def texts_of(resource: Resource, name: str) -> list[str | None]:
     """The text of every concept under `name`; where one has neither text nor a code of ours, its display."""
     return [
-        text(concept, "text") or (None if code_of({name: concept}, name, terms.CONCERN_CATEGORY) else wording({name: concept}, name))
+        text(concept, "text")
+        or (
+            None if code_of({name: concept}, name, terms.CONCERN_CATEGORY) else wording({name: concept}, name)
+        )
         for concept in objects(resource, name)
     ]
 
 
-def _plan_texts(bundle: Bundle) -> Iterator[str]:
+def plan_texts(bundle: Bundle) -> Iterator[str]:
     """A CarePlan's own words: the consultation summary stands as an outcome without a code."""
     for plan in bundle.of_type("CarePlan"):
         yield from texts(plan, "title") + texts(plan, "description")
@@ -96,7 +110,9 @@ def health(message: Message) -> dict[str, Any]:
     facts = [value for label, value in _observed(bundle) if label.lower() == special[0]]
     facts += [f"{label}: {value}" for label, value in _observed(bundle) if label.lower() not in special]
     allergies = [wording(found, "code") for found in bundle.of_type("AllergyIntolerance")]
-    medicines = [wording(found, "medicationCodeableConcept") for found in bundle.of_type("MedicationStatement")]
+    medicines = [
+        wording(found, "medicationCodeableConcept") for found in bundle.of_type("MedicationStatement")
+    ]
     facts += [f"Allergy: {allergy}" for allergy in allergies if allergy]
     facts += [f"Medication: {medicine}" for medicine in medicines if medicine]
     return present(clinicalSummary=prose(facts, "\n"), alerts=_other_alerts(bundle))
@@ -109,9 +125,11 @@ def _observed(bundle: Bundle) -> Iterator[tuple[str, str]]:
             continue
         label = wording(observation, "code") or "Observation"
         values = [_value(observation), *(text(note, "text") for note in objects(observation, "note"))]
-        for component in objects(observation, "component"):
-            if value := _value(component):
-                values.append(f"{wording(component, 'code') or 'part'} {value}")
+        values += [
+            f"{wording(component, 'code') or 'part'} {value}"
+            for component in objects(observation, "component")
+            if (value := _value(component))
+        ]
         if shown := prose(values, "; "):
             yield label, shown
 
@@ -119,7 +137,9 @@ def _observed(bundle: Bundle) -> Iterator[tuple[str, str]]:
 def _value(observation: Resource) -> str | None:
     quantity = one(observation, "valueQuantity")
     measured = " ".join(part for part in (text(quantity, "value"), text(quantity, "unit")) if part)
-    return text(observation, "valueString") or wording(observation, "valueCodeableConcept") or measured or None
+    return (
+        text(observation, "valueString") or wording(observation, "valueCodeableConcept") or measured or None
+    )
 
 
 def household(bundle: Bundle) -> dict[str, Any]:
@@ -155,7 +175,9 @@ def _other_alerts(bundle: Bundle) -> list[dict[str, Any]]:
     found = []
     for flag in _active(bundle):
         category = code_of(flag, "category", terms.FLAG_CATEGORIES)
-        plain_scene = code_of(flag, "code", terms.SCENE_SAFETY) in _SCENE_SAFE_OR_UNKNOWN and not text(flag, "code", "text")
+        plain_scene = code_of(flag, "code", terms.SCENE_SAFETY) in _SCENE_SAFE_OR_UNKNOWN and not text(
+            flag, "code", "text"
+        )
         coded_elsewhere = category == "SG" and code_of(flag, "code", terms.SAFEGUARDING)
         elsewhere = coded_elsewhere or category == "RA" or (category == "SS" and not plain_scene)
         if elsewhere or code_of(flag, "code", terms.IMMEDIATE_DANGER):
@@ -166,7 +188,11 @@ def _other_alerts(bundle: Bundle) -> list[dict[str, Any]]:
 
 
 def _active(bundle: Bundle) -> list[Resource]:
-    return [flag for flag in bundle.of_type("Flag") if text(flag, "status") not in ("inactive", "entered-in-error")]
+    return [
+        flag
+        for flag in bundle.of_type("Flag")
+        if text(flag, "status") not in ("inactive", "entered-in-error")
+    ]
 
 
 def _flags(bundle: Bundle, category: str) -> list[Resource]:

@@ -1,4 +1,7 @@
-"""What a FHIR Consent says, as the canonical consent. BaRS knows consent to direct care (DRC) and little more."""
+"""What a FHIR Consent says, as the canonical consent.
+
+What may live here: that one resource. BaRS knows implied consent to direct care (DRC) and little more.
+"""
 
 from __future__ import annotations
 

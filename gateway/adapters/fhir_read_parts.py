@@ -11,7 +11,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.adapters import fhir_terms as terms
-from gateway.adapters.fhir_bundle import NOTHING, Bundle, Resource, code_of, codings, objects, text, texts, wording
+from gateway.adapters.fhir_bundle import (
+    NOTHING,
+    Bundle,
+    Resource,
+    code_of,
+    codings,
+    objects,
+    text,
+    texts,
+    wording,
+)
 
 MAX_LINE = 300
 MAX_TEXT = 20_000
@@ -73,11 +83,11 @@ def moment(value: str | None) -> str | None:
 
 
 def identifiers(resource: Resource) -> list[dict[str, Any]]:
-    """Every identifier with a value; the gateway's own (agency, case) left out."""
+    """Every identifier with a value; the gateway's own, of the case, left out."""
     found = []
     for identifier in objects(resource, "identifier"):
         system, value = text(identifier, "system"), line(text(identifier, "value"))
-        if value is None or system in (terms.AGENCY, terms.CASE):
+        if value is None or system == terms.CASE:
             continue
         scheme = terms.scheme_of(system) if system else None
         if scheme is None:
@@ -108,7 +118,11 @@ def names(resource: Resource) -> list[dict[str, Any]]:
         )
         if parts.keys() - {"prefix"}:
             use = text(name, "use")
-            known = use if use in ("usual", "official", "temp", "nickname", "anonymous", "old", "maiden") else None
+            known = (
+                use
+                if use in ("usual", "official", "temp", "nickname", "anonymous", "old", "maiden")
+                else None
+            )
             found.append(parts | present(use=known))
     return found
 
@@ -148,7 +162,11 @@ def contacts(telecoms: list[Resource]) -> list[dict[str, Any]]:
     for telecom in sorted(telecoms, key=_rank):
         value = line(text(telecom, "value"))
         kind = {"phone": "telephone", "sms": "telephone", "email": "email"}.get(text(telecom, "system") or "")
-        if value is None or kind is None or (kind == "email" and not (_EMAIL.fullmatch(value) and len(value) < 255)):
+        if (
+            value is None
+            or kind is None
+            or (kind == "email" and not (_EMAIL.fullmatch(value) and len(value) < 255))
+        ):
             continue
         group = by_use.setdefault(text(telecom, "use") or "", {})
         if value not in group.setdefault(kind, []):
@@ -171,7 +189,9 @@ def contact(resource: Resource) -> dict[str, Any]:
 
 
 def organisation(resource: Resource) -> dict[str, Any] | None:
-    """An Organization, unless it is nameless or stands only for an agency of the gateway."""
+    """An Organization, unless it is nameless, or an agency as we write it (the signed header names those)."""
+    if any(text(identifier, "system") == terms.AGENCY for identifier in objects(resource, "identifier")):
+        return None
     found = present(
         identifier=identifiers(resource),
         name=line(text(resource, "name")),

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.adapters import fhir_fields, fhir_terms as terms
+from gateway.adapters import fhir_fields
+from gateway.adapters import fhir_terms as terms
 from gateway.adapters.fhir_bundle import (
     Resource,
     code_of,
-    codes_of,
     codings,
     objects,
     one,
@@ -27,7 +27,6 @@ from gateway.adapters.fhir_read_parts import (
     addresses,
     coded,
     contacts,
-    date,
     extension,
     identifiers,
     is_the_person,
@@ -78,12 +77,14 @@ def _other_references(message: Message) -> list[dict[str, Any]]:
     """What later messages will name this one by."""
     known = {terms.BARS_MESSAGE: text(message.document, "id"), terms.BARS_SERVICE_REQUEST: message.request_id}
     return [
-        {"scheme": "other", "system": system, "value": line(value)} for system, value in known.items() if value
+        {"scheme": "other", "system": system, "value": line(value)}
+        for system, value in known.items()
+        if value
     ]
 
 
 def _urgency(message: Message) -> str:
-    """Priority; else the triage category; else `urgent` for an emergency encounter, as FHIR says `routine`."""
+    """Priority; else the triage category; else `urgent` in an emergency encounter; else `routine`."""
     stated = terms.URGENCY_OF_PRIORITY.get(text(message.request, "priority") or "")
     if stated:
         return stated
@@ -136,8 +137,12 @@ def _involved(message: Message) -> dict[str, Any]:
     contacts_of_patient = [found for found in objects(patient, "contact") if not is_the_person(found)]
     people = [person_involved(found) for found in [*contacts_of_patient, *bundle.of_type("RelatedPerson")]]
     referrer = _requester(message)
-    professionals = [professional(bundle, role) for role in bundle.of_type("PractitionerRole") if role is not referrer]
-    practices = [organisation(bundle.get(text(gp, "reference"))) for gp in objects(patient, "generalPractitioner")]
+    professionals = [
+        professional(bundle, role) for role in bundle.of_type("PractitionerRole") if role is not referrer
+    ]
+    practices = [
+        organisation(bundle.get(text(gp, "reference"))) for gp in objects(patient, "generalPractitioner")
+    ]
     return present(
         people=[person for person in people if person],
         household=household(bundle),
@@ -147,7 +152,7 @@ def _involved(message: Message) -> dict[str, Any]:
 
 
 def _requester(message: Message) -> Resource:
-    """The PractitionerRole of whoever asks; their Practitioner, Organization or nothing when there is no role."""
+    """The PractitionerRole of whoever asks; without one, their Practitioner or Organization; or nothing."""
     asked_by = message.bundle.resolve(message.request, "requester")
     if text(asked_by, "resourceType") != "Practitioner":
         return asked_by
@@ -187,7 +192,8 @@ def _request(message: Message) -> dict[str, Any]:
         service=_service(message),
         detail=prose(text(task, "description") for task in bundle.of_type("Task")),
         code=codes + tasks,
-        start=moment(text(request, "occurrencePeriod", "start")) or moment(text(request, "occurrenceDateTime")),
+        start=moment(text(request, "occurrencePeriod", "start"))
+        or moment(text(request, "occurrenceDateTime")),
         end=moment(text(request, "occurrencePeriod", "end")),
         practical=prose([*texts(request, "patientInstruction"), *where]),
     )
@@ -211,7 +217,12 @@ def _service(message: Message) -> dict[str, Any] | None:
 def _place(location: Resource) -> str | None:
     """An incident location in one line."""
     address = one(location, "address")
-    parts = [text(location, "name"), *texts(address, "line"), text(address, "city"), text(address, "postalCode")]
+    parts = [
+        text(location, "name"),
+        *texts(address, "line"),
+        text(address, "city"),
+        text(address, "postalCode"),
+    ]
     where = ", ".join(dict.fromkeys(part for part in parts if part))
     kind = wording(location, "type") or "Location"
     return f"{kind}: {where}" if where else None

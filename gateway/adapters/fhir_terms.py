@@ -1,7 +1,7 @@
 """The names FHIR BaRS goes by: code systems, identifier systems and the small code maps, both ways.
 
 What may live here: constants and tables, read once from `data/` (each file names its source and version).
-No document is touched here. Systems under `urn:referral-gateway:` are ours; docs/adapters/fhir-bars.md lists them.
+No document is touched here. Systems under `urn:referral-gateway:` are ours: docs/adapters/fhir-bars.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Writing the parts of a FHIR R4 message: strictly, elements in the order of their definitions, lists where R4 has lists.
+"""Writing the parts of a FHIR R4 message: strictly, elements in R4's order, lists where R4 has lists.
 
-What may live here: pure functions from canonical parts to FHIR data types and small resources, and the `Draft`
-that collects resources into one Bundle. What a data type cannot hold is left out: fhir_fields carries it.
+What may live here: pure functions from canonical parts to FHIR data types and small resources, and the
+`Draft` that collects resources into one Bundle. What a data type cannot hold is left out:
+fhir_fields carries it.
 """
 
 from __future__ import annotations
@@ -43,13 +44,21 @@ class Draft:
         self._entries.append({"fullUrl": urn, "resource": resource})
         return {"reference": urn}
 
+    def reference_to(self, kind: str) -> dict[str, str]:
+        """A Reference to the first resource of this type."""
+        found = next(entry for entry in self._entries if entry["resource"]["resourceType"] == kind)
+        return {"reference": found["fullUrl"]}
+
     def bundle(self, message_header: Mapping[str, Any]) -> dict[str, Any]:
         """The whole message: the header first, as FHIR requires, and no character that FHIR forbids."""
         first = {"fullUrl": self.promise("MessageHeader"), "resource": message_header}
         document = {
             "resourceType": "Bundle",
             "id": self.header.message_id,
-            "meta": {"lastUpdated": self.when, "profile": [f"{terms.NHS}/StructureDefinition/BARSBundleMessage"]},
+            "meta": {
+                "lastUpdated": self.when,
+                "profile": [f"{terms.NHS}/StructureDefinition/BARSBundleMessage"],
+            },
             "type": "message",
             "timestamp": self.when,
             "entry": [first, *self._entries],
@@ -84,7 +93,7 @@ def concept(system: str, code: str, display: str | None = None, text: str | None
 
 
 def concept_of(coded: Mapping[str, Any]) -> dict[str, Any]:
-    """A canonical coded value as a CodeableConcept; as words alone where its code is not one FHIR can hold."""
+    """A canonical coded value as a CodeableConcept; as words alone where FHIR cannot hold its code."""
     system, code, display = coded.get("system"), coded.get("code"), coded.get("display")
     if code and _CODE.fullmatch(code) and (system is None or _URI.fullmatch(system)):
         return {"coding": [present(system=system, code=code, display=display)]}
@@ -125,12 +134,12 @@ def address(found: Mapping[str, Any]) -> dict[str, Any]:
         district=found.get("county"),
         postalCode=found.get("postcode"),
         country=found.get("country"),
-        period=present(start=found.get("start"), end=found.get("end")),
+        period=present(start=on_calendar(found.get("start")), end=on_calendar(found.get("end"))),
     )
 
 
 def telecoms(contacts: Sequence[Mapping[str, Any]], *, at_work: bool = False) -> list[dict[str, Any]]:
-    """ContactPoints, telephone numbers before e-mail addresses. `at_work`: R4 forbids `home` for organisations."""
+    """ContactPoints, telephone before e-mail. `at_work`: R4 forbids organisations the use `home` (org-3)."""
     written = []
     for contact in contacts:
         use = str(contact.get("name", "")).lower()
@@ -140,9 +149,18 @@ def telecoms(contacts: Sequence[Mapping[str, Any]], *, at_work: bool = False) ->
     return written
 
 
+def on_calendar(value: str | None) -> str | None:
+    """A date or dateTime, unless its day does not exist: the schema lets 29 February stand in any year."""
+    try:
+        datetime.fromisoformat((value or "")[:10])
+    except ValueError:
+        return None
+    return value
+
+
 def partial_date(found: Mapping[str, Any] | None) -> str | None:
     """A FHIR date as exact as what is known: a year, a month or a day."""
-    if not found:
+    if not found or not on_calendar(found["date"]):
         return None
     accuracy = found.get("accuracyIndicator", "AAA")
     length = 4 if accuracy[1] == "U" else 7 if accuracy[0] == "U" else 10
@@ -176,7 +194,7 @@ def agency(agency_id: str) -> dict[str, Any]:
 
 
 def add_professional(draft: Draft, found: Mapping[str, Any]) -> dict[str, str]:
-    """Enter a professional as PractitionerRole, with Practitioner and Organization as far as they are known."""
+    """Enter a professional as PractitionerRole, with Practitioner and Organization as far as known."""
     person = present(
         identifier=identifiers(found.get("identifier", [])),
         name=[human_name(found["name"])] if "name" in found else [],
@@ -187,7 +205,9 @@ def add_professional(draft: Draft, found: Mapping[str, Any]) -> dict[str, str]:
     return draft.add(
         {"resourceType": "PractitionerRole"}
         | present(
-            practitioner=practitioner, organization=works_for, code=[{"text": role} for role in found.get("role", [])]
+            practitioner=practitioner,
+            organization=works_for,
+            code=[{"text": role} for role in found.get("role", [])],
         )
     )
 
@@ -215,7 +235,10 @@ def message_header(draft: Draft, event: str, reason: str, definition: str, **par
     recipient = draft.add(agency(header.recipient))
     return {
         "resourceType": "MessageHeader",
-        "meta": {"lastUpdated": draft.when, "profile": [f"{terms.NHS}/StructureDefinition/BARSMessageHeader-{event}"]},
+        "meta": {
+            "lastUpdated": draft.when,
+            "profile": [f"{terms.NHS}/StructureDefinition/BARSMessageHeader-{event}"],
+        },
         "eventCoding": coding(terms.EVENTS, event),
         "destination": [{"endpoint": f"{terms.AGENCY}:{header.recipient}", "receiver": recipient}],
         "sender": sender,

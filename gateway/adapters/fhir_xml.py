@@ -121,7 +121,7 @@ def _attributes(element: etree._Element) -> dict[str, Any]:
 
 
 def write(resource: Mapping[str, Any]) -> bytes:
-    """`resource` (JSON shape, elements in the order of their definition) as UTF-8 XML. The shape is ours: trusted."""
+    """`resource` (JSON shape, elements in the order of their definition) as UTF-8 XML."""
     root = etree.Element(f"{_PREFIX}{resource['resourceType']}", nsmap={None: FHIR})
     _write_children(root, resource)
     return etree.tostring(root, xml_declaration=True, encoding="UTF-8", pretty_print=True)

@@ -22,8 +22,8 @@ of `[],[],[],` costs no gigabyte of memory."""
 MAX_INTEGER_DIGITS = 18
 """Any receiver holds such a number in 64 bits. Identifiers are text."""
 
-# A string without its end runs to the end of the body: each byte is looked at once, whatever is sent.
-_TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+_TO_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?)*+([\[\]{}]|\Z)', re.DOTALL)
+"""All up to the next bracket outside a string, or to the end. It never goes back over a byte."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -71,14 +71,12 @@ def _check_depth(body: bytes) -> None:
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return
     depth = 0
-    for token in _TOKENS.finditer(body):
-        match token[0]:
-            case b"[" | b"{":
-                depth += 1
-                if depth > MAX_DEPTH:
-                    raise _Refused(f"nesting at most {MAX_DEPTH} deep")
-            case b"]" | b"}":
-                depth -= 1
+    for match in _TO_BRACKET.finditer(body):
+        depth += 1 if match[1] in {b"[", b"{"} else -1
+        if depth > MAX_DEPTH:
+            raise _Refused(f"nesting at most {MAX_DEPTH} deep")
+        if depth < 0:  # the end, or a bracket too many: the reader says where
+            return
 
 
 def _check_surrogates(value: Any) -> None:

@@ -1,7 +1,7 @@
 """Every command a person types. No logic: each command calls one thing and prints what came of it.
 
 Exit codes: 0 done; 1 the answer is no (refused, not verified, lost); 2 wrong usage or settings;
-3 could not be reached or is not ready, worth trying again.
+3 could not be reached or is not ready, worth trying again; 4 a fault of ours, one JSON line says where.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from gateway import __version__
 from gateway.cli import client, inspect, node, setup
 from gateway.cli.common import Exit
 from gateway.errors import StartupError
+from gateway.observability import logs
 
 app = typer.Typer(
     name="gateway",
@@ -54,3 +55,7 @@ def main() -> None:
         sys.exit(Exit.USAGE)
     except BrokenPipeError:
         sys.exit(Exit.REFUSED)
+    except Exception as error:  # noqa: BLE001 - the last resort: a traceback could show what it must not
+        logs.configure(sys.stderr)
+        logs.get_logger().error("internal-error", part="command", exc=error)
+        sys.exit(Exit.INTERNAL)

@@ -20,6 +20,7 @@ class Exit(IntEnum):
     REFUSED = 1
     USAGE = 2
     UNAVAILABLE = 3
+    INTERNAL = 4
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]

@@ -61,6 +61,8 @@ def init(
     """
     if bool(spool) == bool(broker):
         raise StartupError("give either --spool (nodes on one machine) or --broker (RabbitMQ)")
+    if config.split_password(broker)[1]:
+        raise StartupError("--broker takes no password, others could see it: use --broker-password-file")
     provisioning.init_node(
         folder,
         provisioning.NewAgency(AgencyId(agency), name, sector),

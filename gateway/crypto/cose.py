@@ -30,6 +30,10 @@ from gateway.crypto.labels import (
     TAG_SIGN1,
 )
 
+KEY_LENGTH = 32
+"""Bytes of a content key: A256GCM."""
+NONCE_LENGTH = 12
+
 _SUITE_OF = {alg: name for name, alg in SUITES.items()}
 _A256GCM_HEADER = cbor.encode({ALG: A256GCM})
 
@@ -87,6 +91,9 @@ class Encrypted:
     def open(self, key: OpeningKey) -> bytes:
         """The plaintext. Raises OpenFailed."""
         content_key = key.open(self.enc, self.sealed_key, _recipient_info(self.recipient_protected))
+        # AESGCM takes shorter keys too; the protected header promises 256 bits.
+        if len(content_key) != KEY_LENGTH:
+            raise OpenFailed
         try:
             return AESGCM(content_key).decrypt(self.nonce, self.ciphertext, _encrypt_aad(self.protected))
         except (InvalidTag, ValueError):
@@ -99,7 +106,7 @@ def encrypt(plaintext: bytes, to: SealingKey, label: str, extra: Any) -> bytes:
     recipient_protected = cbor.encode({ALG: to.alg, KID: to.kid})
     # A fresh content key for every envelope, used for this one encryption: any nonce is used once with
     # it. It is random all the same, so that no reader depends on a fixed one.
-    content_key, nonce = os.urandom(32), os.urandom(12)
+    content_key, nonce = os.urandom(KEY_LENGTH), os.urandom(NONCE_LENGTH)
     enc, sealed_key = to.seal(content_key, _recipient_info(recipient_protected))
     ciphertext = AESGCM(content_key).encrypt(nonce, plaintext, _encrypt_aad(protected))
     recipient = [recipient_protected, {EK: enc}, sealed_key]
@@ -116,15 +123,35 @@ def parse_encrypt(data: bytes, label: str) -> Encrypted:
     recipient = _header(recipient_protected, {ALG: int, KID: bytes})
     nonce, enc = _only(unprotected, IV), _only(recipient_unprotected, EK)
     suite = _SUITE_OF.get(recipient[ALG])
-    if suite is None or not _all_bytes(ciphertext, sealed_key) or len(nonce) != 12:
+    if suite is None or not _all_bytes(ciphertext, sealed_key) or len(nonce) != NONCE_LENGTH:
         raise CborError("not encryption of the kind used here")
     return Encrypted(
-        protected, header[label], nonce, ciphertext, recipient_protected, suite, recipient[KID], enc, sealed_key
+        protected,
+        header[label],
+        nonce,
+        ciphertext,
+        recipient_protected,
+        suite,
+        recipient[KID],
+        enc,
+        sealed_key,
     )
 
 
+def protected_value(data: bytes, label: str) -> Any:
+    """What stands at `label` in the outer protected header of any COSE_Encrypt, whatever else it holds.
+
+    For telling another version from damage. Raises CborError.
+    """
+    protected, *_ = cbor.untag(cbor.decode(data), TAG_ENCRYPT, 4)
+    header = cbor.decode(protected) if isinstance(protected, bytes) else None
+    if not isinstance(header, dict) or label not in header:
+        raise CborError("not the header expected")
+    return header[label]
+
+
 def _recipient_info(recipient_protected: bytes) -> bytes:
-    """HPKE info = Recipient_structure: draft-ietf-cose-hpke section 3.1.3."""
+    """HPKE info = Recipient_structure: draft-ietf-cose-hpke section 3.3.1. Its aad stays empty."""
     return cbor.encode([HPKE_RECIPIENT, A256GCM, recipient_protected, b""])
 
 
@@ -163,8 +190,10 @@ def _header(data: Any, fields: Mapping[Any, Any]) -> dict[Any, Any]:
 
 def _only(unprotected: Any, label: int) -> bytes:
     """The one entry of an unprotected header. Raises CborError."""
-    if isinstance(unprotected, dict) and unprotected.keys() == {label} and isinstance(unprotected[label], bytes):
-        return unprotected[label]
+    if isinstance(unprotected, dict) and unprotected.keys() == {label}:
+        value = unprotected[label]
+        if isinstance(value, bytes):
+            return value
     raise CborError("not the header expected")
 
 

@@ -8,23 +8,28 @@ for `gateway.protocol` to say.
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.crypto import cbor, cose
 from gateway.crypto.cbor import CborError
+from gateway.crypto.fields import raw_id, read_agency, read_id, read_number, read_text
 from gateway.crypto.keys import OpenFailed, OpeningKey, SealingKey, SigningKey, VerifyKey
 from gateway.crypto.labels import ENVELOPE_CONTEXT, ENVELOPE_VERSION, MAX_ENVELOPE, ROUTING
-from gateway.crypto.padding import padded_length
+from gateway.crypto.padding import pad, unpad
 from gateway.errors import RefusedByPeer
-from gateway.messages import AGENCY_ID, AgencyId, CaseId, EnvelopeId, Header, MessageId, Reason, Sensitive
+from gateway.messages import AgencyId, CaseId, EnvelopeId, Header, MessageId, Reason, Sensitive
 
 FindVerifyKey = Callable[[AgencyId, bytes], VerifyKey | None]
 """A signing key of an agency by its key id, from the directory."""
 
-_FIELDS = 12
+# The signed payload (docs/envelope.md 4.2) and its header (4.3). Labels of one byte, so that their
+# deterministic order is the order in which they stand here.
+_HEADER, _CONTENT = 1, 2
+_MESSAGE, _ENVELOPE, _TYPE, _TYPE_VERSION, _SENDER, _RECIPIENT = 1, 2, 3, 4, 5, 6
+_CASE, _REPLY, _CREATED, _EXPIRES, _PURPOSE, _BASIS = 7, 8, 9, 10, 11, 12
+_LABELS = frozenset(range(_MESSAGE, _BASIS + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +55,23 @@ class Opened:
 
 
 def seal(header: Header, content: bytes, *, signer: SigningKey, to: SealingKey) -> bytes:
-    """Sign `content` under `header`, pad, and encrypt it to one recipient (docs/envelope.md 2 to 5)."""
-    signed = cose.sign1(cbor.encode([_pack(header), content]), signer, ENVELOPE_CONTEXT)
-    routing = [ENVELOPE_VERSION, _raw(header.envelope_id), header.recipient, header.expires]
-    return cose.encrypt(_pad(signed), to, ROUTING, routing)
+    """Sign `content` under `header`, pad, and encrypt it to one recipient (docs/envelope.md 2 to 5).
+
+    Raises ValueError when the envelope would be longer than MAX_ENVELOPE, which no node opens.
+    """
+    signed = cose.sign1(cbor.encode({_HEADER: _pack(header), _CONTENT: content}), signer, ENVELOPE_CONTEXT)
+    routing = [ENVELOPE_VERSION, raw_id(header.envelope_id), str(header.recipient), header.expires]
+    sealed = cose.encrypt(pad(signed), to, ROUTING, routing)
+    if len(sealed) > MAX_ENVELOPE:
+        raise ValueError("the content is too large for one envelope")
+    return sealed
 
 
 def peek(data: bytes) -> Outer:
-    """Read the outside, without any key. Raises RefusedByPeer(MALFORMED or UNKNOWN_VERSION)."""
+    """Read the outside, without any key: nothing of it is authenticated.
+
+    Raises RefusedByPeer(MALFORMED or UNKNOWN_VERSION).
+    """
     return _outer(_parse(data))
 
 
@@ -68,7 +82,7 @@ def open_envelope(
     keys: Mapping[bytes, OpeningKey],
     find_verify_key: FindVerifyKey,
 ) -> Opened:
-    """Decrypt and authenticate an envelope that arrived for `recipient`.
+    """Decrypt and authenticate an envelope that arrived for `recipient` (docs/envelope.md section 8).
 
     Raises RefusedByPeer; its header is set only when the signature was verified, so that only a sender
     who is known is told.
@@ -79,12 +93,11 @@ def open_envelope(
     if key is None or key.suite != parsed.suite:
         raise RefusedByPeer(Reason.UNKNOWN_KEY)
     try:
-        signed = cose.parse_sign1(_unpad(parsed.open(key)))
-        packed, content = _pair(cbor.decode(signed.payload))
-        header = _unpack(packed)
+        signed = cose.parse_sign1(unpad(parsed.open(key)))
+        header, content = _unpack(signed.payload)
     except OpenFailed:
         raise RefusedByPeer(Reason.NOT_OPENED) from None
-    except CborError:
+    except ValueError:  # CborError, or no padding
         raise RefusedByPeer(Reason.MALFORMED) from None
     verify_key = find_verify_key(header.sender, signed.kid)
     if verify_key is None:
@@ -105,111 +118,87 @@ def _parse(data: bytes) -> cose.Encrypted:
     try:
         return cose.parse_encrypt(data, ROUTING)
     except CborError:
-        raise RefusedByPeer(Reason.MALFORMED) from None
+        raise RefusedByPeer(_why_not_parsed(data)) from None
+
+
+def _why_not_parsed(data: bytes) -> Reason:
+    """A later version may look different in all but its first facts (docs/envelope.md 2.4)."""
+    try:
+        routing = cose.protected_value(data, ROUTING)
+    except CborError:
+        return Reason.MALFORMED
+    return Reason.UNKNOWN_VERSION if _is_other_version(routing) else Reason.MALFORMED
+
+
+def _is_other_version(routing: Any) -> bool:
+    return (
+        isinstance(routing, list)
+        and len(routing) > 0
+        and isinstance(routing[0], int)
+        and routing[0] != ENVELOPE_VERSION
+    )
 
 
 def _outer(parsed: cose.Encrypted) -> Outer:
     routing = parsed.extra
     # The version stands first and is read first: what follows it belongs to that version.
-    if not routing or type(routing[0]) is not int:
-        raise RefusedByPeer(Reason.MALFORMED)
-    if routing[0] != ENVELOPE_VERSION:
+    if _is_other_version(routing):
         raise RefusedByPeer(Reason.UNKNOWN_VERSION)
     try:
+        if not cbor.is_list(routing, 4) or not isinstance(routing[0], int):
+            raise CborError("not the routing facts")
         _, envelope_id, recipient, expires = routing
-        return Outer(EnvelopeId(_uuid(envelope_id)), _agency(recipient), _whole(expires), parsed.kid, parsed.suite)
-    except (CborError, ValueError):
+        return Outer(
+            EnvelopeId(read_id(envelope_id)),
+            read_agency(recipient),
+            read_number(expires),
+            parsed.kid,
+            parsed.suite,
+        )
+    except CborError:
         raise RefusedByPeer(Reason.MALFORMED) from None
 
 
-def _pad(signed: bytes) -> bytes:
-    """[signed, zeros] as long as Padmé says: the lengths inside leave no doubt where padding begins."""
-    bare = len(cbor.encode([signed, b""]))
-    wanted = padded_length(bare) - bare
-    for shorter in (0, 1, 2, 3, 4):  # the length prefix of the zeros itself grows by up to 4 bytes
-        padded = cbor.encode([signed, bytes(max(0, wanted - shorter))])
-        if len(padded) <= padded_length(bare):
-            break
-    return padded
+def _pack(header: Header) -> dict[int, Any]:
+    packed: dict[int, Any] = {
+        _MESSAGE: raw_id(header.message_id),
+        _ENVELOPE: raw_id(header.envelope_id),
+        _TYPE: str(header.type),
+        _TYPE_VERSION: header.version,
+        _SENDER: str(header.sender),
+        _RECIPIENT: str(header.recipient),
+        _CASE: raw_id(header.case),
+        _CREATED: header.created,
+        _EXPIRES: header.expires,
+        _PURPOSE: str(header.purpose),
+        _BASIS: str(header.lawful_basis),
+    }
+    if header.in_reply_to is not None:
+        packed[_REPLY] = raw_id(header.in_reply_to)
+    return packed
 
 
-def _unpad(plaintext: bytes) -> bytes:
-    signed, padding = _pair(cbor.decode(plaintext))
-    if padding.strip(b"\0"):
-        raise CborError("padding is zeros")
-    return signed
-
-
-def _pair(value: Any) -> tuple[Any, Any]:
-    if not cbor.is_list(value, 2) or not isinstance(value[1], bytes):
-        raise CborError("not a pair")
-    return value[0], value[1]
-
-
-def _pack(header: Header) -> list[Any]:
-    """The signed header (docs/envelope.md section 4), in the order of Header's fields."""
-    return [
-        _raw(header.message_id),
-        _raw(header.envelope_id),
-        header.type,
-        header.version,
-        header.sender,
-        header.recipient,
-        _raw(header.case),
-        _raw(header.in_reply_to) if header.in_reply_to else None,
-        header.created,
-        header.expires,
-        header.purpose,
-        header.lawful_basis,
-    ]
-
-
-def _unpack(value: Any) -> Header:
-    if not cbor.is_list(value, _FIELDS):
-        raise CborError("not a header")
-    message_id, envelope_id, type_, version, sender, recipient, case, reply, created, expires, purpose, basis = value
-    return Header(
-        MessageId(_uuid(message_id)),
-        EnvelopeId(_uuid(envelope_id)),
-        _text(type_),
-        _whole(version),
-        _agency(sender),
-        _agency(recipient),
-        CaseId(_uuid(case)),
-        MessageId(_uuid(reply)) if reply is not None else None,
-        _whole(created),
-        _whole(expires),
-        _text(purpose),
-        _text(basis),
+def _unpack(payload: bytes) -> tuple[Header, bytes]:
+    """The header and content that were signed. Raises CborError."""
+    value = cbor.decode(payload)
+    if not isinstance(value, dict) or value.keys() != {_HEADER, _CONTENT}:
+        raise CborError("not a signed payload")
+    fields, content = value[_HEADER], value[_CONTENT]
+    # Nothing unknown is let through: it would be signed, but nobody would have looked at it.
+    if not isinstance(fields, dict) or fields.keys() | {_REPLY} != _LABELS or not isinstance(content, bytes):
+        raise CborError("not a signed payload")
+    header = Header(
+        MessageId(read_id(fields[_MESSAGE])),
+        EnvelopeId(read_id(fields[_ENVELOPE])),
+        read_text(fields[_TYPE]),
+        read_number(fields[_TYPE_VERSION]),
+        read_agency(fields[_SENDER]),
+        read_agency(fields[_RECIPIENT]),
+        CaseId(read_id(fields[_CASE])),
+        MessageId(read_id(fields[_REPLY])) if _REPLY in fields else None,
+        read_number(fields[_CREATED]),
+        read_number(fields[_EXPIRES]),
+        read_text(fields[_PURPOSE]),
+        read_text(fields[_BASIS]),
     )
-
-
-def _raw(identifier: str) -> bytes:
-    return uuid.UUID(identifier).bytes
-
-
-def _uuid(value: Any) -> str:
-    if not isinstance(value, bytes) or len(value) != 16:
-        raise CborError("not an identifier")
-    text = str(uuid.UUID(bytes=value))
-    if text[14] != "4" or text[19] not in "89ab":
-        raise CborError("not a random identifier")
-    return text
-
-
-def _agency(value: Any) -> AgencyId:
-    if not isinstance(value, str) or not AGENCY_ID.fullmatch(value):
-        raise CborError("not an agency")
-    return AgencyId(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 64:
-        raise CborError("not a short text")
-    return value
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**53:
-        raise CborError("not a whole number")
-    return value
+    return header, content

@@ -24,7 +24,19 @@ from cryptography.hazmat.primitives.hpke import (
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from gateway.crypto import cbor
-from gateway.crypto.labels import DEFAULT_SUITE, SUITE_HYBRID, SUITE_P256, SUITES
+from gateway.crypto.labels import (
+    AKP,
+    CRV_ED25519,
+    CRV_P256,
+    DEFAULT_SUITE,
+    EC2,
+    KEY_ALG,
+    KTY,
+    OKP,
+    SUITE_HYBRID,
+    SUITE_P256,
+    SUITES,
+)
 
 _SUITES = {
     SUITE_HYBRID: Suite(KEM.MLKEM768_X25519, KDF.SHAKE256, AEAD.AES_256_GCM),
@@ -40,7 +52,10 @@ class OpenFailed(Exception):
 
 
 def _thumbprint(key: dict[int, object]) -> bytes:
-    """COSE Key Thumbprint with SHA-256 (RFC 9679): the hash of the required fields only."""
+    """COSE Key Thumbprint with SHA-256 (RFC 9679 section 3): the hash of the required fields only.
+
+    The parameters -1, -2 and -3 are those of the key type (docs/envelope.md 9.2).
+    """
     return hashlib.sha256(cbor.encode(key)).digest()
 
 
@@ -50,7 +65,7 @@ class VerifyKey:
     def __init__(self, key: Ed25519PublicKey) -> None:
         self._key = key
         self.public_bytes = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.kid = _thumbprint({1: 1, -1: 6, -2: self.public_bytes})
+        self.kid = _thumbprint({KTY: OKP, -1: CRV_ED25519, -2: self.public_bytes})
 
     @classmethod
     def from_public(cls, data: bytes) -> VerifyKey:
@@ -100,15 +115,17 @@ class SigningKey:
 class SealingKey:
     """A public HPKE key that content keys are sealed to."""
 
-    def __init__(self, suite: str, key: MLKEM768X25519PublicKey | ec.EllipticCurvePublicKey, public: bytes) -> None:
+    def __init__(
+        self, suite: str, key: MLKEM768X25519PublicKey | ec.EllipticCurvePublicKey, public: bytes
+    ) -> None:
         self.suite = suite
         self.alg = SUITES[suite]
         self._key = key
         self.public_bytes = public
         if suite == SUITE_HYBRID:
-            self.kid = _thumbprint({1: 7, 3: self.alg, -1: public})
+            self.kid = _thumbprint({KTY: AKP, KEY_ALG: self.alg, -1: public})
         else:
-            self.kid = _thumbprint({1: 2, -1: 1, -2: public[1:33], -3: public[33:65]})
+            self.kid = _thumbprint({KTY: EC2, -1: CRV_P256, -2: public[1:33], -3: public[33:]})
 
     @classmethod
     def from_public(cls, suite: str, data: bytes) -> SealingKey:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.crypto.keys import OpeningKey, SigningKey
 from gateway.errors import StartupError
@@ -21,6 +21,9 @@ from gateway.messages import AGENCY_ID, AgencyId
 
 FORMAT = "referral-gateway-keys"
 VERSION = 1
+SECRET_LENGTH = 32
+"""Bytes of the HMAC secret: as long as SHA-256's output."""
+_DAMAGED = "are damaged: restore the file from a backup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,9 @@ class AgencyKeys:
     current_opening: OpeningKey = field(repr=False)
     idempotency_secret: bytes = field(repr=False)
     created: int
+    """Milliseconds since the epoch: when the agency's file was made."""
+    opening_created: Mapping[bytes, int]
+    """The same for each opening key, by key id."""
 
 
 class KeyStore(Protocol):
@@ -62,76 +68,101 @@ class FileKeyStore:
             "created": now,
             "signing": _b64(signing.seed),
             "opening": [{"suite": opening.suite, "secret": _b64(opening.secret), "created": now}],
-            "idempotency_secret": _b64(os.urandom(32)),
+            "idempotency_secret": _b64(os.urandom(SECRET_LENGTH)),
         }
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path(agency)
-        temporary = path.with_suffix(f".{os.getpid()}.new")
+        # Random, so that what a crash left behind is never in the way; no `.json`, so that it is never read.
+        temporary = path.with_suffix(f".{os.urandom(8).hex()}.new")
         try:
-            # O_EXCL and a mode from the start: at no moment can anybody else open it.
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(document, file, indent=2)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)  # fails if the name is taken, where a rename would overwrite
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_private(temporary, json.dumps(document, indent=2) + "\n")
+            os.link(temporary, path)  # atomic, and fails if the name is taken, where a rename would overwrite
+            _sync_folder(self._directory)
         except FileExistsError:
-            raise StartupError(f"{path} exists already: keys are never overwritten") from None
+            raise StartupError(
+                f"{path} exists already and keys are never overwritten: to start anew, move it away first"
+            ) from None
         except OSError as error:
-            raise StartupError(f"cannot write keys to {path}: {error.strerror}") from None
+            raise StartupError(
+                f"cannot write keys to {path} ({error.strerror}): check the folder's owner and free space"
+            ) from None
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(self._directory)
         return self.load(agency)
 
     def load(self, agency: AgencyId) -> AgencyKeys:
         """See KeyStore.load."""
-        path = self._path(agency)
+        document = self._read(agency)
         try:
-            if path.stat().st_mode & 0o077:
-                raise StartupError(f"{path} can be read by others: chmod 600 it, and consider its keys known")
-            document = json.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise StartupError(f"cannot read the keys {path}: {error.strerror}") from None
-        except ValueError:
-            raise StartupError(f"the keys {path} are damaged: restore the file from a backup") from None
-        try:
-            if (document["format"], document["version"], document["agency"]) != (FORMAT, VERSION, agency):
-                raise ValueError
             opening = [OpeningKey(one["suite"], _bytes(one["secret"])) for one in document["opening"]]
+            times = [one["created"] for one in document["opening"]]
+            secret, created = _bytes(document["idempotency_secret"]), document["created"]
+            if len(secret) != SECRET_LENGTH or not all(type(time) is int for time in (created, *times)):
+                raise ValueError
             return AgencyKeys(
                 agency,
                 SigningKey.from_seed(_bytes(document["signing"])),
                 {key.kid: key for key in opening},
                 opening[-1],
-                _bytes(document["idempotency_secret"]),
-                int(document["created"]),
+                secret,
+                created,
+                {key.kid: time for key, time in zip(opening, times, strict=True)},
             )
         except (KeyError, IndexError, TypeError, ValueError):
-            raise StartupError(f"the keys {path} are damaged: restore the file from a backup") from None
+            raise StartupError(f"the keys {self._path(agency)} {_DAMAGED}") from None
+
+    def _read(self, agency: AgencyId) -> Any:
+        """The file's document, of our format and this agency's. Raises StartupError."""
+        path = self._path(agency)
+        try:
+            with path.open("rb") as file:
+                # Of the open file, not the name: nobody can exchange one for the other in between.
+                if os.fstat(file.fileno()).st_mode & 0o077:
+                    raise StartupError(
+                        f"{path} can be read by others: make new keys if anybody may have, else chmod 600 it"
+                    )
+                document = json.load(file)
+            if (document["format"], document["version"], document["agency"]) != (FORMAT, VERSION, agency):
+                raise ValueError
+        except FileNotFoundError:
+            raise StartupError(f"no keys of {agency} at {path}: make them with `gateway init`") from None
+        except OSError as error:
+            raise StartupError(
+                f"cannot read the keys {path} ({error.strerror}): run as the user who owns the file"
+            ) from None
+        except (KeyError, TypeError, ValueError, RecursionError):
+            raise StartupError(f"the keys {path} {_DAMAGED}") from None
+        return document
 
     def agencies(self) -> list[AgencyId]:
-        """Whose keys are here."""
-        return sorted(AgencyId(path.stem) for path in self._directory.glob("*.json"))
+        """Whose keys are here, sorted."""
+        names = sorted(path.stem for path in self._directory.glob("*.json"))
+        return [AgencyId(name) for name in names if AGENCY_ID.fullmatch(name)]
 
     def describe(self) -> list[dict[str, str]]:
         """A row for each key, for `gateway keys list`; no secrets. Raises StartupError."""
         rows = []
         for agency in self.agencies():
             keys = self.load(agency)
-            created = str(keys.created)
-            rows.append(_row(agency, "sign", "Ed25519", keys.signing.kid, "active", created))
+            rows.append(_row(agency, "sign", "Ed25519", keys.signing.kid, "active", keys.created))
             for key in keys.opening.values():
                 state = "active" if key is keys.current_opening else "retiring"
-                rows.append(_row(agency, "seal", key.suite, key.kid, state, created))
+                rows.append(_row(agency, "seal", key.suite, key.kid, state, keys.opening_created[key.kid]))
         return rows
 
     def _path(self, agency: AgencyId) -> Path:
         return self._directory / f"{agency}.json"
 
 
-def _row(agency: AgencyId, use: str, suite: str, kid: bytes, state: str, created: str) -> dict[str, str]:
-    return {"agency": agency, "use": use, "suite": suite, "kid": kid.hex(), "state": state, "created": created}
+def _row(agency: AgencyId, use: str, suite: str, kid: bytes, state: str, created: int) -> dict[str, str]:
+    return {
+        "agency": agency,
+        "use": use,
+        "suite": suite,
+        "kid": kid.hex(),
+        "state": state,
+        "created": str(created),
+    }
 
 
 def _b64(data: bytes) -> str:
@@ -143,6 +174,16 @@ def _bytes(text: str) -> bytes:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except binascii.Error:
         raise ValueError from None
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Create a file for its owner alone, durably."""
+    # O_EXCL and a mode from the start: at no moment can anybody else open it.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,12 +9,12 @@ TAG_ENCRYPT0: Final = 16
 TAG_SIGN1: Final = 18
 TAG_ENCRYPT: Final = 96
 
-# --- COSE header labels, RFC 9052 section 3.1; the encapsulated key from draft-ietf-cose-hpke section 3.3 ---
+# --- COSE header labels, RFC 9052 section 3.1 ---
 ALG: Final = 1
-CONTENT_TYPE: Final = 3
 KID: Final = 4
 IV: Final = 5
 EK: Final = -4
+"""The encapsulated key: draft-ietf-cose-hpke, IANA considerations (assumed value)."""
 
 ROUTING: Final = "rg"
 """Our own label in the outer protected header: [version, envelope id, recipient, expires]."""
@@ -23,7 +23,8 @@ ROUTING: Final = "rg"
 A256GCM: Final = 3
 """AES-GCM with a 256-bit key: RFC 9053 section 4.1."""
 ED25519: Final = -19
-"""EdDSA over Curve25519, fully specified: RFC 9864. The older -8 leaves the curve to the key."""
+"""Ed25519, fully specified: RFC 9864 section 2.2. Not the older EdDSA (-8), which RFC 9864 deprecates because
+it leaves the curve to the key: here one number means one algorithm, and a reader has nothing to choose."""
 HPKE_7_KE: Final = 53
 """DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: draft-ietf-cose-hpke (assumed value)."""
 HPKE_9_KE: Final = 57
@@ -32,11 +33,21 @@ HPKE_9_KE: Final = 57
 SUITE_HYBRID: Final = "HPKE-9-KE"
 SUITE_P256: Final = "HPKE-7-KE"
 DEFAULT_SUITE: Final = SUITE_HYBRID
+"""Hybrid, so that what is recorded today stays closed if either ML-KEM or X25519 falls."""
 SUITES: Final = {SUITE_HYBRID: HPKE_9_KE, SUITE_P256: HPKE_7_KE}
+
+# --- COSE_Key parameters: RFC 9052 section 7.1, RFC 9053 section 7; kty 7 from draft-ietf-cose-dilithium ---
+KTY: Final = 1
+KEY_ALG: Final = 3
+OKP: Final = 1
+EC2: Final = 2
+AKP: Final = 7
+CRV_ED25519: Final = 6
+CRV_P256: Final = 1
 
 # --- domain separation ---
 HPKE_RECIPIENT: Final = "HPKE Recipient"
-"""First item of Recipient_structure: draft-ietf-cose-hpke section 3.1.3."""
+"""First item of Recipient_structure, which becomes HPKE's info: draft-ietf-cose-hpke section 3.3.1."""
 ENVELOPE_CONTEXT: Final = b"referral-gateway envelope v1"
 """external_aad of the signature inside an envelope. A receipt's differs, so that neither can stand in
 for the other."""

@@ -5,39 +5,48 @@ docs/receipts.md specifies the bytes. Who may state what is part of verification
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from gateway.crypto import cbor, cose
 from gateway.crypto.cbor import CborError
 from gateway.crypto.envelope import FindVerifyKey
+from gateway.crypto.fields import raw_id, read_agency, read_bytes, read_id, read_number, read_text
 from gateway.crypto.keys import SigningKey
 from gateway.crypto.labels import MAX_RECEIPT, RECEIPT_CONTEXT, RECEIPT_VERSION
 from gateway.errors import ReceiptInvalid
-from gateway.messages import AGENCY_ID, AgencyId, EnvelopeId, MessageId, Reason, Receipt, Stage
+from gateway.messages import EnvelopeId, MessageId, Reason, Receipt, Stage
 
-_SENDERS_WORD = {Stage.ACCEPTED, Stage.FAILED, Stage.EXPIRED}
-_RECIPIENTS_WORD = {Stage.RECEIVED, Stage.DELIVERED, Stage.REJECTED, Stage.EXPIRED}
-_FIELDS = 10
+NOT_A_RECEIPT = "this is not a receipt"
+UNKNOWN_VERSION = "the receipt is of an unknown version"
+WRONG_ISSUER = "the issuer may not state this stage"
+UNKNOWN_KEY = "the directory lists no such key of the issuer"
+BAD_SIGNATURE = "the signature does not verify"
+
+_SENDERS_WORD = frozenset({Stage.ACCEPTED, Stage.FAILED, Stage.EXPIRED})
+_RECIPIENTS_WORD = frozenset({Stage.RECEIVED, Stage.DELIVERED, Stage.REJECTED, Stage.EXPIRED})
+_WITH_REASON = frozenset({Stage.REJECTED, Stage.EXPIRED, Stage.FAILED})
+
+# docs/receipts.md 2.2
+_VERSION, _STAGE, _MESSAGE, _ENVELOPE, _DIGEST, _SENDER, _RECIPIENT, _ISSUER, _AT, _REASON = range(1, 11)
+_LABELS = frozenset(range(_VERSION, _AT + 1))
 
 
 def sign_receipt(receipt: Receipt, signer: SigningKey) -> bytes:
-    """COSE_Sign1 over the statement."""
-    payload = cbor.encode(
-        [
-            RECEIPT_VERSION,
-            receipt.stage.value,
-            uuid.UUID(receipt.message_id).bytes,
-            uuid.UUID(receipt.envelope_id).bytes,
-            receipt.envelope_digest,
-            receipt.sender,
-            receipt.recipient,
-            receipt.issuer,
-            receipt.at,
-            receipt.reason.value if receipt.reason else None,
-        ]
-    )
-    return cose.sign1(payload, signer, RECEIPT_CONTEXT)
+    """The receipt as a COSE_Sign1, at most MAX_RECEIPT bytes."""
+    payload: dict[int, Any] = {
+        _VERSION: RECEIPT_VERSION,
+        _STAGE: receipt.stage.value,
+        _MESSAGE: raw_id(receipt.message_id),
+        _ENVELOPE: raw_id(receipt.envelope_id),
+        _DIGEST: receipt.envelope_digest,
+        _SENDER: str(receipt.sender),
+        _RECIPIENT: str(receipt.recipient),
+        _ISSUER: str(receipt.issuer),
+        _AT: receipt.at,
+    }
+    if receipt.reason is not None:
+        payload[_REASON] = receipt.reason.value
+    return cose.sign1(cbor.encode(payload), signer, RECEIPT_CONTEXT)
 
 
 def read_receipt(data: bytes) -> Receipt:
@@ -46,54 +55,51 @@ def read_receipt(data: bytes) -> Receipt:
 
 
 def verify_receipt(data: bytes, find_verify_key: FindVerifyKey) -> Receipt:
-    """Read and verify a receipt. Raises ReceiptInvalid with one constant sentence."""
+    """Read and verify a receipt. Raises ReceiptInvalid with one of the sentences above."""
     signed = _parse(data)
     receipt = _read(signed)
-    may = receipt.issuer == receipt.sender and receipt.stage in _SENDERS_WORD
-    may = may or (receipt.issuer == receipt.recipient and receipt.stage in _RECIPIENTS_WORD)
-    if not may:
-        raise ReceiptInvalid("the issuer may not state this stage")
+    may_state = (receipt.issuer == receipt.sender and receipt.stage in _SENDERS_WORD) or (
+        receipt.issuer == receipt.recipient and receipt.stage in _RECIPIENTS_WORD
+    )
+    if not may_state:
+        raise ReceiptInvalid(WRONG_ISSUER)
     key = find_verify_key(receipt.issuer, signed.kid)
     if key is None:
-        raise ReceiptInvalid("the directory lists no such key of the issuer")
+        raise ReceiptInvalid(UNKNOWN_KEY)
     if not signed.verify(key, RECEIPT_CONTEXT):
-        raise ReceiptInvalid("the signature does not verify")
+        raise ReceiptInvalid(BAD_SIGNATURE)
     return receipt
 
 
 def _parse(data: bytes) -> cose.Signed:
     if len(data) > MAX_RECEIPT:
-        raise ReceiptInvalid("this is not a receipt")
+        raise ReceiptInvalid(NOT_A_RECEIPT)
     try:
         return cose.parse_sign1(data)
     except CborError:
-        raise ReceiptInvalid("this is not a receipt") from None
+        raise ReceiptInvalid(NOT_A_RECEIPT) from None
 
 
 def _read(signed: cose.Signed) -> Receipt:
     try:
         value = cbor.decode(signed.payload)
-        if not cbor.is_list(value, _FIELDS) or value[0] != RECEIPT_VERSION:
-            raise ReceiptInvalid("the receipt is of an unknown version")
-        _, stage, message_id, envelope_id, digest, sender, recipient, issuer, at, reason = value
-        if not isinstance(digest, bytes) or len(digest) != 32 or type(at) is not int or at < 0:
-            raise ReceiptInvalid("this is not a receipt")
+        if not isinstance(value, dict) or not isinstance(value.get(_VERSION), int):
+            raise ReceiptInvalid(NOT_A_RECEIPT)
+        if value[_VERSION] != RECEIPT_VERSION:
+            raise ReceiptInvalid(UNKNOWN_VERSION)
+        stage = Stage(read_text(value.get(_STAGE)))
+        if value.keys() != (_LABELS | {_REASON} if stage in _WITH_REASON else _LABELS):
+            raise ReceiptInvalid(NOT_A_RECEIPT)
         return Receipt(
-            Stage(stage),
-            MessageId(str(uuid.UUID(bytes=message_id))),
-            EnvelopeId(str(uuid.UUID(bytes=envelope_id))),
-            digest,
-            _agency(sender),
-            _agency(recipient),
-            _agency(issuer),
-            at,
-            Reason(reason) if reason is not None else None,
+            stage,
+            MessageId(read_id(value[_MESSAGE])),
+            EnvelopeId(read_id(value[_ENVELOPE])),
+            read_bytes(value[_DIGEST], 32),
+            read_agency(value[_SENDER]),
+            read_agency(value[_RECIPIENT]),
+            read_agency(value[_ISSUER]),
+            read_number(value[_AT]),
+            Reason(read_text(value[_REASON])) if stage in _WITH_REASON else None,
         )
-    except (CborError, ValueError, TypeError):
-        raise ReceiptInvalid("this is not a receipt") from None
-
-
-def _agency(value: Any) -> AgencyId:
-    if not isinstance(value, str) or not AGENCY_ID.fullmatch(value):
-        raise ReceiptInvalid("this is not a receipt")
-    return AgencyId(value)
+    except ValueError:  # CborError, or no such stage or reason
+        raise ReceiptInvalid(NOT_A_RECEIPT) from None

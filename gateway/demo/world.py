@@ -81,15 +81,13 @@ class World:
 async def five_agencies(folder: Path, broker: str) -> AsyncIterator[World]:
     """Set the agencies up, start their nodes, and stop them again, whatever happens."""
     world = World(folder, folder / "directory.json", folder / "spool")
-    password_file = _password_file(folder, broker)
     for agency in AGENCIES:
         init_node(
             folder / agency.id,
             agency,
             directory=world.directory,
             spool=None if broker else world.spool,
-            broker=_without_password(broker),
-            broker_password_file=password_file,
+            broker=broker,
             port=0,
             admin_port=0,
         )
@@ -131,7 +129,8 @@ async def _start(folder: Path, agency: NewAgency) -> RunningNode:
     )
     assert process.stderr is not None
     try:
-        port = await asyncio.wait_for(_listening(process.stderr), START_TIMEOUT)
+        async with asyncio.timeout(START_TIMEOUT):
+            port = await _listening(process.stderr)
     except (TimeoutError, EOFError):
         process.kill()
         await process.wait()
@@ -162,23 +161,9 @@ async def _stop(node: RunningNode) -> None:
     if node.process.returncode is None:
         node.process.terminate()
         try:
-            await asyncio.wait_for(node.process.wait(), STOP_TIMEOUT)
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await node.process.wait()
         except TimeoutError:
             node.process.kill()
             await node.process.wait()
     await node.log.cancel()
-
-
-def _password_file(folder: Path, broker: str) -> Path | None:
-    """The nodes get the broker's password from a file, as in production."""
-    _, password = config.split_password(broker)
-    if not password:
-        return None
-    path = folder / "broker-password"
-    path.touch(mode=0o600)
-    path.write_text(password, "utf-8")
-    return path
-
-
-def _without_password(broker: str) -> str:
-    return config.split_password(broker)[0]

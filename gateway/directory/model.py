@@ -156,7 +156,9 @@ class Directory:
                         continue
                 except ValueError:
                     pass
-                problems.append(Problem(f"/agencies/{i}/keys/{j}", "a public key that fits its use and suite"))
+                problems.append(
+                    Problem(f"/agencies/{i}/keys/{j}", "a public key that fits its use and suite")
+                )
         return problems
 
     def ask(self, question: Question, now: int) -> Allowed | Denied:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from gateway import schemas
+from gateway.adapters import strict_json
+from gateway.adapters.base import AdapterError
 from gateway.crypto import chunks, content, envelope, proof
 from gateway.crypto.envelope import Opened
 from gateway.engine.attachments import open_attachment
@@ -165,8 +166,8 @@ class Arrivals:
             raise RefusedByPeer(Reason.UNKNOWN_TYPE)
         try:
             carried = content.decode_content(opened.content.reveal())
-            document = json.loads(carried.document.reveal())
-        except (ValueError, RecursionError):
+            document = strict_json.loads(carried.document.reveal())
+        except (ValueError, AdapterError):
             raise RefusedByPeer(Reason.INVALID) from None
         if (
             not isinstance(document, dict)

@@ -108,7 +108,8 @@ async def _uploads(reader: aiohttp.MultipartReader, limits: Limits) -> AsyncIter
 
 async def _next(reader: aiohttp.MultipartReader, limits: Limits) -> BodyPartReader | None:
     try:
-        part = await asyncio.wait_for(reader.next(), limits.read_timeout)
+        async with asyncio.timeout(limits.read_timeout):
+            part = await reader.next()
     except TimeoutError:
         raise RefusedByUs("request-timeout") from None
     except (aiohttp.ClientError, ConnectionError, EOFError):
@@ -123,10 +124,11 @@ async def _next(reader: aiohttp.MultipartReader, limits: Limits) -> BodyPartRead
 async def _pieces(source: web.Request | BodyPartReader, pause: float) -> AsyncIterator[bytes]:
     while True:
         try:
-            reading = (
-                source.read_chunk(PIECE) if isinstance(source, BodyPartReader) else source.content.readany()
-            )
-            piece = await asyncio.wait_for(reading, pause)
+            async with asyncio.timeout(pause):
+                if isinstance(source, BodyPartReader):
+                    piece = await source.read_chunk(PIECE)
+                else:
+                    piece = await source.content.readany()
         except TimeoutError:
             raise RefusedByUs("request-timeout") from None
         except (aiohttp.ClientError, ConnectionError, EOFError, AssertionError):

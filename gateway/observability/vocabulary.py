@@ -121,6 +121,7 @@ EVENTS: dict[str, str] = {
     "node-started": "The node serves its agencies.",
     "node-stopping": "The node takes nothing new and finishes what is under way.",
     "node-stopped": "The node has stopped in good order.",
+    "adapter-refused": "An adapter of another package did not load, or takes a name in use; it is left out.",
     "message-accepted": "A local system's message is sealed and durable; it has its `202`.",
     "message-refused": "A local system's message was refused; `code` says why.",
     "envelope-published": "The transport confirmed an envelope.",

@@ -21,9 +21,7 @@ class KeyTaken(Exception):
     """Another request under this key was accepted first; nothing of this one was stored."""
 
 
-def remember(
-    session: Session, agency: AgencyId, key_mac: bytes, entry: Remembered, *, created: int
-) -> None:
+def remember(session: Session, agency: AgencyId, key_mac: bytes, entry: Remembered, *, created: int) -> None:
     """Take the key. Raises KeyTaken, which undoes the whole job."""
     cursor = session.execute(
         "INSERT INTO idempotency (agency, key_mac, fingerprint, message_id, warnings, created)"

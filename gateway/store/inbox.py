@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gateway.messages import AgencyId, CaseId, EnvelopeId, Header, MessageId, Reason, Stage
+from gateway.messages import AgencyId, EnvelopeId, Header, MessageId, Reason, Stage
 from gateway.store.base import Session
 
 WAITING = "waiting"
@@ -48,9 +48,7 @@ def _held(row: Sequence[object]) -> Held:
     )
 
 
-def add(
-    session: Session, header: Header, *, received: int, stage: str, digest: bytes, body: bytes
-) -> bool:
+def add(session: Session, header: Header, *, received: int, stage: str, digest: bytes, body: bytes) -> bool:
     """Hold a message; False when this envelope, or another of the same message, is held already."""
     cursor = session.execute(
         "INSERT INTO inbox (message_id, envelope_id, type, version, sender, agency, case_id, in_reply_to,"
@@ -120,7 +118,9 @@ def complete(session: Session, envelope_id: EnvelopeId, *, received: int) -> boo
 
 def body_of(session: Session, envelope_id: EnvelopeId) -> HeldBody | None:
     """A held message by its envelope, whatever its stage."""
-    row = session.execute(f"SELECT {_COLUMNS}, body FROM inbox WHERE envelope_id = ?", (envelope_id,)).fetchone()
+    row = session.execute(
+        f"SELECT {_COLUMNS}, body FROM inbox WHERE envelope_id = ?", (envelope_id,)
+    ).fetchone()
     return HeldBody(_held(row[:-1]), row[-1]) if row else None
 
 

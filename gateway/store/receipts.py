@@ -41,9 +41,9 @@ def keep(session: Session, receipt: Receipt, cose: bytes) -> bool:
 
 
 def of_envelope(session: Session, envelope_id: EnvelopeId) -> tuple[StoredReceipt, ...]:
-    """Every receipt about an envelope, oldest first."""
+    """Every receipt about an envelope, in the order this node made or got them: clocks may differ."""
     rows = session.execute(
-        "SELECT stage, issuer, at, reason, cose FROM receipts WHERE envelope_id = ? ORDER BY at",
+        "SELECT stage, issuer, at, reason, cose FROM receipts WHERE envelope_id = ? ORDER BY id",
         (envelope_id,),
     ).fetchall()
     return tuple(
@@ -64,7 +64,7 @@ def owe_again(session: Session, envelope_id: EnvelopeId, sender: AgencyId) -> No
     """Send what is known of an envelope once more: its sender asks by sending it again."""
     session.execute(
         "INSERT INTO owed_receipts (issuer, recipient, cose)"
-        " SELECT issuer, ?, cose FROM receipts WHERE envelope_id = ? ORDER BY at",
+        " SELECT issuer, ?, cose FROM receipts WHERE envelope_id = ? ORDER BY id",
         (sender, envelope_id),
     )
 

@@ -148,7 +148,11 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _migrate(path: Path) -> None:
     """Bring the schema up to date: migrations/NNNN_*.sql in order, tracked by PRAGMA user_version."""
     scripts = sorted(
-        (entry for entry in resources.files("gateway.store.migrations").iterdir() if entry.name.endswith(".sql")),
+        (
+            entry
+            for entry in resources.files("gateway.store.migrations").iterdir()
+            if entry.name.endswith(".sql")
+        ),
         key=lambda entry: entry.name,
     )
     try:

@@ -164,7 +164,8 @@ class EmbeddedTransport:
                 if name not in queue.out:
                     await self._hand_over(queue, name)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(queue.news.wait(), POLL)
+                async with asyncio.timeout(POLL):
+                    await queue.news.wait()
 
     async def _hand_over(self, queue: _Queue, name: str) -> None:
         path = queue.folder / name

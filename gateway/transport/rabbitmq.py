@@ -183,7 +183,8 @@ class RabbitTransport:
     async def _keep_connected(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), WATCH)
+                async with asyncio.timeout(WATCH):
+                    await self._lost.wait()
             if not self._lost.is_set() and await self._consuming():
                 continue
             await self._disconnect()

@@ -6,9 +6,7 @@ import base64
 import json
 import uuid
 from collections.abc import AsyncIterator
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import pytest
 from gateway.http.client import ApiProblem, Client
@@ -16,48 +14,8 @@ from gateway.http.client import ApiProblem, Client
 from gateway.crypto import proof
 from gateway.directory import file as directory_file
 from gateway.messages import AgencyId
-from tests.world import COUNCIL, POLICE, SCHOOL, World, provision, running, until
-
-
-def referral(**change: Any) -> dict[str, Any]:
-    """One of the shipped examples."""
-    folder = resources.files("gateway.schemas") / "examples" / "referral"
-    document = json.loads((folder / "school_prevent_referral.json").read_bytes())
-    return {**document, **change}
-
-
-async def send(client: Client, body: Any = None, **change: Any) -> dict[str, Any]:
-    """Send a referral to the police unless told otherwise."""
-    arguments: dict[str, Any] = {
-        "media_type": "application/json",
-        "to": [POLICE],
-        "purpose": "prevent",
-        "lawful_basis": "public-task",
-        "idempotency_key": str(uuid.uuid4()),
-    }
-    data = body if isinstance(body, bytes) else json.dumps(body or referral()).encode()
-    return await client.send(data, **(arguments | change))
-
-
-async def arrived(client: Client, message_id: str) -> bool:
-    """Whether the message is in the inbox."""
-    page = await client.inbox(wait=2)
-    return any(message["message_id"] == message_id for message in page["messages"])
-
-
-async def stage(client: Client, message_id: str, recipient: AgencyId = POLICE) -> str:
-    """How far the envelope to `recipient` has come, as its sender sees it."""
-    status = await client.status(message_id)
-    return next(ladder["stage"] for ladder in status["recipients"] if ladder["recipient"] == recipient)
-
-
-async def reached(world: World, message_id: str, wanted: str, recipient: AgencyId = POLICE) -> None:
-    """Wait until the sender sees that stage."""
-
-    async def there() -> bool:
-        return await stage(world.clients[SCHOOL], message_id, recipient) == wanted
-
-    await until(there, f"stage {wanted}")
+from tests.road import arrived, reached, referral, send, wait_for_arrival
+from tests.world import COUNCIL, POLICE, SCHOOL, World, provision, running
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
@@ -73,7 +31,7 @@ async def test_a_referral_crosses_and_every_step_is_receipted(world: World) -> N
     accepted = await send(school)
     message_id = accepted["message_id"]
     assert [ladder["stage"] for ladder in accepted["recipients"]] == ["accepted"]
-    await until(lambda: arrived(police, message_id), "arrival")
+    await wait_for_arrival(world, message_id)
 
     opened = json.loads((await police.open(message_id)).body)
     assert opened["content"] == referral()
@@ -96,8 +54,8 @@ async def test_a_referral_crosses_and_every_step_is_receipted(world: World) -> N
 async def test_each_recipient_has_an_envelope_and_a_ladder_of_its_own(world: World) -> None:
     school = world.clients[SCHOOL]
     message_id = (await send(school, to=[POLICE, COUNCIL]))["message_id"]
-    await until(lambda: arrived(world.clients[POLICE], message_id), "arrival at the police")
-    await until(lambda: arrived(world.clients[COUNCIL], message_id), "arrival at the council")
+    await wait_for_arrival(world, message_id, POLICE)
+    await wait_for_arrival(world, message_id, COUNCIL)
     await world.clients[POLICE].ack([message_id])
     await world.clients[COUNCIL].reject(message_id, reason="wrong-agency")
     await reached(world, message_id, "delivered", POLICE)
@@ -130,13 +88,13 @@ async def test_a_message_waits_for_a_node_that_is_down(world: World) -> None:
     await world.stop(POLICE)
     message_id = (await send(world.clients[SCHOOL]))["message_id"]
     await world.start(POLICE)
-    await until(lambda: arrived(world.clients[POLICE], message_id), "arrival after the restart")
+    await wait_for_arrival(world, message_id)
 
 
 async def test_an_answer_can_be_repeated_but_not_changed(world: World) -> None:
     police = world.clients[POLICE]
     message_id = (await send(world.clients[SCHOOL]))["message_id"]
-    await until(lambda: arrived(police, message_id), "arrival")
+    await wait_for_arrival(world, message_id)
     first = await police.ack([message_id])
     assert await police.ack([message_id]) == first
     with pytest.raises(ApiProblem) as refused:
@@ -146,17 +104,17 @@ async def test_an_answer_can_be_repeated_but_not_changed(world: World) -> None:
 
 async def test_a_failed_check_digit_is_a_warning_not_a_refusal(world: World) -> None:
     document = referral()
-    document["person"]["identifiers"] = [{"scheme": "nhs-number", "value": "1234567890"}]
+    document["person"]["identifier"] = [{"scheme": "nhs-number", "value": "1234567890"}]
     accepted = await send(world.clients[SCHOOL], document)
-    assert [warning["pointer"] for warning in accepted["warnings"]] == ["/person/identifiers/0/value"]
+    assert [warning["pointer"] for warning in accepted["warnings"]] == ["/person/identifier/0/value"]
     police = world.clients[POLICE]
-    await until(lambda: arrived(police, accepted["message_id"]), "arrival")
+    await wait_for_arrival(world, accepted["message_id"])
     assert json.loads((await police.open(accepted["message_id"])).body)["warnings"] == accepted["warnings"]
 
 
 async def test_only_the_agency_itself_sees_its_messages(world: World) -> None:
     message_id = (await send(world.clients[SCHOOL]))["message_id"]
-    await until(lambda: arrived(world.clients[POLICE], message_id), "arrival")
+    await wait_for_arrival(world, message_id)
     for ask in (world.clients[COUNCIL].status, world.clients[POLICE].status, world.clients[COUNCIL].open):
         with pytest.raises(ApiProblem) as refused:
             await ask(message_id)

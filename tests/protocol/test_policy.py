@@ -68,6 +68,15 @@ def test_an_agreement_is_in_force_from_its_start_until_its_end(now: int, allowed
         assert answer.code == "agreement-not-in-force"
 
 
-@given(st.builds(Question, *[st.sampled_from([SCHOOL, POLICE, HOUSING])] * 2, st.text(), st.integers(), st.text(), st.text()))
+@given(
+    st.builds(
+        Question,
+        *[st.sampled_from([SCHOOL, POLICE, HOUSING])] * 2,
+        st.text(),
+        st.integers(),
+        st.text(),
+        st.text(),
+    )
+)
 def test_without_agreements_nothing_is_allowed(question: Question) -> None:
     assert isinstance(decide(question, AGENCIES, (), 1500), Denied)

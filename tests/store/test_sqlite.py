@@ -24,7 +24,8 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 def put(session: Session, number: int) -> int:
     session.execute(
-        "INSERT INTO dead_letters (envelope_id, agency, reason, at, size) VALUES ('e', 'a', 'r', ?, 0)", (number,)
+        "INSERT INTO dead_letters (envelope_id, agency, reason, at, size) VALUES ('e', 'a', 'r', ?, 0)",
+        (number,),
     )
     return number
 
@@ -84,7 +85,9 @@ async def test_a_database_that_cannot_write_says_so_and_recovers(store: SqliteSt
     big = b"x" * 1_000_000
 
     def fill(session: Session) -> None:
-        session.execute("INSERT INTO inbound_chunks (agency, chunk_id, expires, body) VALUES ('a','c',0,?)", (big,))
+        session.execute(
+            "INSERT INTO inbound_chunks (agency, chunk_id, expires, body) VALUES ('a','c',0,?)", (big,)
+        )
 
     with pytest.raises(Unavailable):
         await store.write(fill)

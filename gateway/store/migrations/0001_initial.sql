@@ -94,15 +94,16 @@ CREATE TABLE inbox_chunks (
 );
 CREATE INDEX inbox_chunks_of ON inbox_chunks (envelope_id);
 
--- Every receipt this node made or got, as signed.
+-- Every receipt this node made or got, as signed, in the order it did.
 CREATE TABLE receipts (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
     envelope_id   TEXT NOT NULL,
     stage         TEXT NOT NULL,
     issuer        TEXT NOT NULL,
     at            INTEGER NOT NULL,
     reason        TEXT,
     cose          BLOB NOT NULL,
-    PRIMARY KEY (envelope_id, stage, issuer)
+    UNIQUE (envelope_id, stage, issuer)
 );
 
 -- Receipts that still have to reach the sender's node.
