@@ -66,7 +66,7 @@ def init_node(
     folder.mkdir(parents=True, exist_ok=True)
     os.chmod(folder, 0o700)
     settings_file = folder / config.FILE_NAME
-    agencies = [agency.id]
+    agencies: list[str] = [agency.id]
     if settings_file.exists():
         existing = config.load(settings_file)
         agencies = [*existing.node.agencies, agency.id]
@@ -151,7 +151,7 @@ def _b64(data: bytes) -> str:
 
 
 def _settings(
-    agencies: list[AgencyId],
+    agencies: list[str],
     folder: Path,
     directory: Path,
     spool: Path | None,

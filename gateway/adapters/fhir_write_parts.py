@@ -124,8 +124,12 @@ def human_name(name: Mapping[str, Any]) -> dict[str, Any]:
     ) or {"text": name.get("preferredName")}
 
 
-def address(found: Mapping[str, Any]) -> dict[str, Any]:
-    """An Address."""
+def addresses(places: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Addresses, those left out of which FHIR could hold nothing."""
+    return [found for place in places if (found := _address(place))]
+
+
+def _address(found: Mapping[str, Any]) -> dict[str, Any]:
     return present(
         use=found.get("use"),
         text=found.get("text"),
@@ -174,13 +178,13 @@ def gender(code: str | None) -> str | None:
 
 def organisation(found: Mapping[str, Any]) -> dict[str, Any]:
     """An Organization. R4 allows it no home address (org-2)."""
-    places = [address(place) for place in found.get("address", []) if place.get("use") != "home"]
+    places = [place for place in found.get("address", []) if place.get("use") != "home"]
     return {"resourceType": "Organization"} | present(
         identifier=identifiers(found.get("identifier", [])),
         type=[{"text": kind} for kind in found.get("type", [])],
         name=found.get("name"),
         telecom=telecoms(found.get("contact", []), at_work=True),
-        address=[place for place in places if place],
+        address=addresses(places),
     )
 
 

@@ -16,7 +16,7 @@ from gateway.adapters.fhir_read_referral import GENERAL_PRACTICE
 from gateway.adapters.fhir_write_parts import (
     Draft,
     add_professional,
-    address,
+    addresses,
     coding,
     concept,
     concept_of,
@@ -164,7 +164,7 @@ def _patient(draft: Draft, document: Referral) -> dict[str, Any]:
         birthDate=partial_date(person.get("dateOfBirth")),
         deceasedBoolean=None if died else person.get("isDeceased"),
         deceasedDateTime=died,
-        address=[address(found) for found in person.get("address", [])],
+        address=addresses(person.get("address", [])),
         contact=[_contact(found) for found in involved.get("people", [])],
         communication=[{"language": _language(found)} for found in person.get("language", [])],
         generalPractitioner=[draft.add(organisation(practice)) for practice in practices],
@@ -198,13 +198,12 @@ def _contact(person: Mapping[str, Any]) -> dict[str, Any]:
         codings.append(coding(terms.CONTACT_ROLE, _ROLE_CODES[person["role"]]))
     relationship = present(coding=codings, text=person.get("relationshipText"))
     named = [human_name(name) for name in person.get("name", [])]
-    places = [address(found) for found in person.get("address", [])]
     return present(
         relationship=[relationship] if relationship else [],
         # R4 wants a name, telecom or address of each contact (pat-1).
         name=next(iter(named), {"text": terms.NOT_RECORDED}),
         telecom=telecoms(person.get("contact", [])),
-        address=next(iter(places), None),
+        address=next(iter(addresses(person.get("address", []))), None),
         gender=gender(person.get("genderCode")),
     )
 

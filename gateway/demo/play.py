@@ -57,7 +57,7 @@ async def run_demo(*, broker: str, shared: Path, quiet: bool) -> Summary:
         screen = Screen(quiet=quiet)
         screen.say("Five agencies: keys, directory, sharing agreements, a node each, in a process of its own ...")
         async with five_agencies(Path(name), broker) as world:
-            tap = RabbitTap(broker) if broker else SpoolTap(world.spool)
+            tap = RabbitTap(broker, sorted(world.nodes)) if broker else SpoolTap(world.spool)
             async with _tapped(tap) as seen:
                 story = Story(world, on_change=lambda: screen.table(story.book))
                 with screen:

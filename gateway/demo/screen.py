@@ -33,7 +33,8 @@ class Screen:
     """Shows the story as it happens; silent when a program reads the output."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._console = Console(file=sys.stderr if quiet else sys.stdout, quiet=quiet, highlight=False)
+        piped = None if sys.stdout.isatty() else 140
+        self._console = Console(quiet=quiet, highlight=False, width=piped, soft_wrap=True)
         self._live = Live(console=self._console, refresh_per_second=8, transient=False)
         self._interactive = self._console.is_terminal and not quiet
 

@@ -33,6 +33,7 @@ class Sent:
     title: str
     sender: AgencyId
     recipient: AgencyId
+    purpose: Purpose
     message_id: str = ""
     case: str = ""
     stage: str = "sending"
@@ -123,8 +124,7 @@ class Story:
         )
         for title, media_type, body in nhs_examples(shared):
             sent = await self.refer(title, HOSPITAL, COUNCIL, Purpose.HEALTH_CARE, media_type, body)
-            if not sent.refused:
-                await self.collect(COUNCIL, sent)
+            await self.collect(COUNCIL, sent)
         await self.settle()
 
     async def refer(
@@ -140,7 +140,7 @@ class Story:
         attachment: bytes | None = None,
     ) -> Sent:
         """Send a message and enter it in the book."""
-        entry = Sent(title, sender, recipient)
+        entry = Sent(title, sender, recipient, purpose)
         self.book.append(entry)
         self.sent_bodies.append((media_type, body))
         self.on_change()
@@ -168,12 +168,14 @@ class Story:
     async def decide(self, title: str, agency: AgencyId, about: Sent, outcome: str) -> None:
         """The recipient answers a referral with a decision, and the referrer collects it."""
         decision = await self.refer(
-            title, agency, about.sender, Purpose.PREVENT, CANONICAL, decision_body(outcome), in_reply_to=about
+            title, agency, about.sender, about.purpose, CANONICAL, decision_body(outcome), in_reply_to=about
         )
         await self.collect(about.sender, decision)
 
     async def collect(self, agency: AgencyId, sent: Sent, *, reject: Reason | None = None) -> None:
         """The recipient's system waits for the message, opens it, and acknowledges or rejects it."""
+        if not sent.message_id:
+            return
         client = self.world.client(agency)
         async with asyncio.timeout(PATIENCE):
             while not await self._arrived(agency, sent):

@@ -7,8 +7,12 @@ recipient, a random identifier, an expiry, a padded size.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from gateway.messages import AgencyId
+from gateway.transport import topology
 
 POLL = 0.002
 """Seconds between looks into the spool: files live there only until they are collected."""
@@ -59,3 +63,23 @@ class SpoolTap:
                 self.seen.names.append(str(path.relative_to(self._spool)))
                 self.seen.sizes.append(len(body))
                 self.seen.bodies.append(body)
+
+
+class RabbitTap:
+    """Binds a queue of its own beside the agencies' queues on RabbitMQ, as the broker's operator could."""
+
+    def __init__(self, url: str, agencies: Sequence[AgencyId]) -> None:
+        self._url = url
+        self._agencies = agencies
+        self.seen = Seen()
+        self.ready = asyncio.Event()
+
+    async def run(self) -> None:
+        """Copy what is published, until cancelled. Raises TransportUnavailable."""
+        async with topology.copies(self._url, self._agencies) as messages:
+            self.ready.set()
+            async for message in messages:
+                outside = [f"{name}={value}" for name, value in message.properties if value]
+                self.seen.names.append(" ".join([message.routing_key or "", *outside]))
+                self.seen.sizes.append(len(message.body))
+                self.seen.bodies.append(message.body)

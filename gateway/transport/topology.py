@@ -6,11 +6,12 @@ nodes only check.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
 import aio_pika
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractQueueIterator
 from pamqp.common import FieldTable
 
 from gateway.messages import AgencyId
@@ -40,11 +41,13 @@ def routing_key(agency: AgencyId, lane: Lane) -> str:
     return f"{agency}.{lane.value}"
 
 
-async def declare(url: str, agencies: Sequence[AgencyId]) -> None:
-    """Declare everything for these agencies; safe to repeat. Raises TransportUnavailable."""
-    try:
-        connection = await aio_pika.connect(url, timeout=TIMEOUT)
-        async with connection:
+async def declare(url: str, agencies: Sequence[AgencyId], *, max_length: int | None = None) -> None:
+    """Declare everything for these agencies; safe to repeat. Raises TransportUnavailable.
+
+    `max_length` replaces MAX_LENGTH in both lanes.
+    """
+    with _wrapped():
+        async with await aio_pika.connect(url, timeout=TIMEOUT) as connection:
             channel = await connection.channel()
             await _declare_dead(channel)
             exchange = await channel.declare_exchange(
@@ -53,18 +56,45 @@ async def declare(url: str, agencies: Sequence[AgencyId]) -> None:
             for agency in agencies:
                 for lane in Lane:
                     queue = await channel.declare_queue(
-                        queue_name(agency, lane), durable=True, arguments=_arguments(lane), timeout=TIMEOUT
+                        queue_name(agency, lane),
+                        durable=True,
+                        arguments=_arguments(max_length or MAX_LENGTH[lane]),
+                        timeout=TIMEOUT,
                     )
                     await queue.bind(exchange, routing_key(agency, lane), timeout=TIMEOUT)
+
+
+@contextlib.asynccontextmanager
+async def copies(url: str, agencies: Sequence[AgencyId]) -> AsyncIterator[AbstractQueueIterator]:
+    """A copy of everything published to these agencies from now on: tap.py. Raises TransportUnavailable.
+
+    Its queue ends with the connection. While it exists, an agency without queues is not unroutable.
+    """
+    with _wrapped():
+        async with await aio_pika.connect(url, timeout=TIMEOUT) as connection:
+            channel = await connection.channel()
+            exchange = await channel.get_exchange(EXCHANGE)
+            queue = await channel.declare_queue(exclusive=True, auto_delete=True, timeout=TIMEOUT)
+            for agency in agencies:
+                for lane in Lane:
+                    await queue.bind(exchange, routing_key(agency, lane), timeout=TIMEOUT)
+            async with queue.iterator(no_ack=True) as messages:
+                yield messages
+
+
+@contextlib.contextmanager
+def _wrapped() -> Iterator[None]:
+    try:
+        yield
     except (aio_pika.exceptions.AMQPError, OSError, TimeoutError):
         raise TransportUnavailable("the broker cannot be reached, or it refused the declaration") from None
 
 
-def _arguments(lane: Lane) -> FieldTable:
+def _arguments(max_length: int) -> FieldTable:
     return {
         "x-queue-type": "quorum",
         "x-delivery-limit": DELIVERY_LIMIT,
-        "x-max-length": MAX_LENGTH[lane],
+        "x-max-length": max_length,
         "x-max-length-bytes": MAX_BYTES,
         # At-least-once dead-lettering demands reject-publish: a full queue says no, it drops nothing.
         "x-overflow": "reject-publish",
@@ -74,7 +104,9 @@ def _arguments(lane: Lane) -> FieldTable:
 
 
 async def _declare_dead(channel: AbstractChannel) -> None:
-    exchange = await channel.declare_exchange(DEAD, aio_pika.ExchangeType.FANOUT, durable=True, timeout=TIMEOUT)
+    exchange = await channel.declare_exchange(
+        DEAD, aio_pika.ExchangeType.FANOUT, durable=True, timeout=TIMEOUT
+    )
     queue = await channel.declare_queue(
         DEAD, durable=True, arguments={"x-queue-type": "quorum"}, timeout=TIMEOUT
     )

@@ -40,9 +40,9 @@ def test_few_lengths_remain_to_be_seen(length: int) -> None:
     assert padded % (1 << max(0, padded.bit_length() - leading)) == 0
 
 
-@pytest.mark.parametrize("length", [*range(600), 65_530, 65_536, 65_540, 70_000])
-def test_every_length_is_reached_exactly(length: int) -> None:
-    assert len(pad(bytes(length))) == padded_length(length + 1)
+def test_every_length_is_reached_exactly() -> None:
+    for length in (*range(600), 65_530, 65_536, 65_540, 70_000):
+        assert len(pad(bytes(length))) == padded_length(length + 1)
 
 
 @given(st.binary(max_size=2000))
