@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,14 @@ from gateway import config
 from gateway.cli.common import Exit, Json, NodeFolder
 
 
+class LogLevel(StrEnum):
+    """From which level a node logs."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(run)
@@ -22,14 +31,14 @@ def register(app: typer.Typer) -> None:
 
 def run(
     node: NodeFolder,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[LogLevel, typer.Option(help="What to log from.")] = LogLevel.INFO,
 ) -> None:
     """Run a node until it is asked to stop (SIGTERM, Ctrl-C). Logs are JSON lines on standard error."""
     from gateway.node import Node  # noqa: PLC0415 - the other commands start without loading a node
     from gateway.observability import logs  # noqa: PLC0415
 
     settings = config.load(node)
-    logs.configure(sys.stderr, log_level)
+    logs.configure(sys.stderr, log_level.value)
 
     async def main() -> None:
         logs.install_loop_handler(asyncio.get_running_loop())

@@ -252,7 +252,8 @@ def nhs_examples(shared: Path) -> Sequence[tuple[str, str, bytes]]:
         body = path.read_bytes()
         if b"servicerequest-request" in body and b"<Bundle" in body:
             found.append((f"NHS England: {path.stem.split(' - ')[0]}", FHIR_XML, body))
-    post = shared / "health" / "bars-api-1.4.0" / "process_message" / "POST-body.json"
-    if post.exists():
-        found.append(("NHS England: API $process-message", FHIR_JSON, post.read_bytes()))
+    for path in sorted((shared / "health" / "bars-api-1.4.0" / "process_message" / "request").glob("*.json")):
+        body = path.read_bytes()
+        if b'"servicerequest-request"' in body:
+            found.append((f"NHS England: {path.stem.split(' (')[0]}", FHIR_JSON, body))
     return found

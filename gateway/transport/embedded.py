@@ -128,7 +128,7 @@ class EmbeddedTransport:
         folder = self._spool / sealed.recipient / sealed.lane.value
         if not folder.is_dir():
             raise Unroutable("the recipient has no queue in the spool")
-        if len(os.listdir(folder)) > self._max_length:
+        if len(_names(folder)) >= self._max_length:
             raise TransportFull("the recipient's queue is at its limit")
         name = f"{time.time_ns():020d}.{sealed.envelope_id}.{sealed.expires}"
         temporary = folder / f".{name}"
@@ -138,7 +138,7 @@ class EmbeddedTransport:
                 file.write(sealed.body)
                 file.flush()
                 os.fsync(file.fileno())
-            os.rename(temporary, folder / name)
+            temporary.rename(folder / name)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -203,9 +203,9 @@ async def _run(handler: Handler, delivery: SpoolDelivery) -> None:
 def _names(folder: Path) -> list[str]:
     """What waits, oldest first. Temporary files, the lock and strangers are passed over."""
     found = []
-    for name in os.listdir(folder):
+    for name in os.listdir(folder):  # noqa: PTH208 - names, not a Path for each
         parts = name.split(".")
-        if len(parts) == 3 and parts[0].isdigit() and UUID4.fullmatch(parts[1]) and parts[2].isdigit():
+        if len(parts) == 3 and parts[0].isdecimal() and UUID4.fullmatch(parts[1]) and parts[2].isdecimal():
             found.append(name)
     return sorted(found)
 
@@ -213,7 +213,7 @@ def _names(folder: Path) -> list[str]:
 def _bury(path: Path) -> None:
     sequence, envelope_id, _ = path.name.split(".")
     with contextlib.suppress(FileNotFoundError):
-        os.rename(path, path.parent.parent / _DEAD / f"{sequence}.{envelope_id}")
+        path.rename(path.parent.parent / _DEAD / f"{sequence}.{envelope_id}")
         _sync(path.parent.parent / _DEAD)
         _sync(path.parent)
 

@@ -79,7 +79,7 @@ class RabbitTap:
         async with topology.copies(self._url, self._agencies) as messages:
             self.ready.set()
             async for message in messages:
-                outside = [f"{name}={value}" for name, value in message.properties if value]
+                outside = [f"{name}={value!r}" for name, value in message.properties if value]
                 self.seen.names.append(" ".join([message.routing_key or "", *outside]))
                 self.seen.sizes.append(len(message.body))
                 self.seen.bodies.append(message.body)

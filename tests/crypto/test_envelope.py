@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.crypto import envelope, proof
+from gateway.crypto import cose, proof
 from gateway.crypto.envelope import Opened, open_envelope, peek, seal
 from gateway.crypto.keys import OpeningKey, SigningKey, VerifyKey
 from gateway.crypto.labels import MAX_ENVELOPE, SUITES
@@ -252,6 +252,6 @@ def test_the_padding_fills_the_plaintext_to_padmes_length() -> None:
     overhead = 16  # AES-GCM tag
     for length in (0, 1, 23, 24, 255, 256, 257, 5000, 65_535, 65_537):
         sealed = seal(header(), bytes(length), signer=SIGNER, to=KEYS["HPKE-7-KE"].public)
-        ciphertext = envelope.cose.parse_encrypt(sealed, "rg").ciphertext
+        ciphertext = cose.parse_encrypt(sealed, "rg").ciphertext
         plaintext = len(ciphertext) - overhead
         assert padded_length(plaintext) == plaintext

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from gateway.crypto import cbor
-from gateway.crypto.keys import OpeningKey, OpenFailed, SealingKey, SigningKey, VerifyKey
+from gateway.crypto.keys import OpenFailed, OpeningKey, SealingKey, SigningKey, VerifyKey
 from gateway.crypto.labels import DEFAULT_SUITE, SUITES
 
 BOTH = pytest.mark.parametrize("suite", sorted(SUITES))
@@ -107,7 +107,8 @@ def test_a_secret_that_is_none_is_refused(suite: str, secret: bytes) -> None:
 def test_secrets_are_not_printed() -> None:
     signing = SigningKey.generate()
     opening = [OpeningKey.generate(suite) for suite in SUITES]
-    for key, secret in ((signing, signing.seed), *((one, one.secret) for one in opening)):
+    secrets = {signing: signing.seed} | {one: one.secret for one in opening}
+    for key, secret in secrets.items():
         for shown in (repr(key), str(key), f"{key}", repr([key])):
             assert secret.hex() not in shown
             assert repr(secret) not in shown

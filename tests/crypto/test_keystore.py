@@ -121,30 +121,40 @@ def test_missing_keys_say_how_to_make_them(store: FileKeyStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "edit",
+    ("name", "value"),
     [
-        lambda d: d.update(format="other"),
-        lambda d: d.update(version=2),
-        lambda d: d.update(agency="northtown-academy"),
-        lambda d: d.pop("signing"),
-        lambda d: d.update(signing="AAAA"),
-        lambda d: d.update(signing="not base64!"),
-        lambda d: d.update(signing=5),
-        lambda d: d.update(opening=[]),
-        lambda d: d.update(opening={}),
-        lambda d: d["opening"][0].update(suite="HPKE-0-KE"),
-        lambda d: d["opening"][0].pop("created"),
-        lambda d: d["opening"][0].update(secret=""),
-        lambda d: d.update(idempotency_secret=d["idempotency_secret"][:20]),
-        lambda d: d.update(created="yesterday"),
-        lambda d: d.update(created=True),
+        ("format", "other"),
+        ("version", 2),
+        ("agency", "northtown-academy"),
+        ("signing", "AAAA"),
+        ("signing", "not base64!"),
+        ("signing", 5),
+        ("signing", None),
+        ("opening", []),
+        ("opening", {}),
+        ("opening", ["text"]),
+        ("idempotency_secret", "AAAA"),
+        ("created", "yesterday"),
+        ("created", True),
     ],
 )
-def test_a_damaged_document_is_refused(
-    store: FileKeyStore, file: Path, edit: Callable[[Any], object]
-) -> None:
-    change(file, edit)
+def test_a_damaged_field_is_refused(store: FileKeyStore, file: Path, name: str, value: object) -> None:
+    change(file, lambda document: document.update({name: value}))
     with pytest.raises(StartupError, match="damaged: restore the file from a backup"):
+        store.load(POLICE)
+
+
+@pytest.mark.parametrize(("name", "value"), [("suite", "HPKE-0-KE"), ("secret", ""), ("created", None)])
+def test_a_damaged_opening_key_is_refused(store: FileKeyStore, file: Path, name: str, value: object) -> None:
+    change(file, lambda document: document["opening"][0].update({name: value}))
+    with pytest.raises(StartupError, match="damaged"):
+        store.load(POLICE)
+
+
+@pytest.mark.parametrize("name", ["format", "signing", "opening", "idempotency_secret", "created"])
+def test_a_missing_field_is_refused(store: FileKeyStore, file: Path, name: str) -> None:
+    change(file, lambda document: document.pop(name))
+    with pytest.raises(StartupError, match="damaged"):
         store.load(POLICE)
 
 

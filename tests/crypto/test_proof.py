@@ -21,7 +21,7 @@ WITH_REASON = {Stage.REJECTED, Stage.EXPIRED, Stage.FAILED}
 MAY_STATE = {
     SENDER: {Stage.ACCEPTED, Stage.FAILED, Stage.EXPIRED},
     RECIPIENT: {Stage.RECEIVED, Stage.DELIVERED, Stage.REJECTED, Stage.EXPIRED},
-    OTHER: set(),
+    OTHER: set[Stage](),
 }
 
 
@@ -44,7 +44,7 @@ def receipt(stage: Stage, issuer: AgencyId, reason: Reason = Reason.ATTACHMENT_M
     )
 
 
-@pytest.mark.parametrize(("stage", "issuer"), itertools.product(Stage, MAY_STATE))
+@pytest.mark.parametrize(("stage", "issuer"), list(itertools.product(Stage, MAY_STATE)))
 def test_who_may_state_what(stage: Stage, issuer: AgencyId) -> None:
     stated = receipt(stage, issuer)
     signed = proof.sign_receipt(stated, KEYS[issuer])
