@@ -13,12 +13,12 @@ from pathlib import Path
 
 import psutil
 import uvloop
-from tests.rabbit import RabbitNode
 
 from bench.load import Load, Outcome
 from bench.nodes import RECIPIENT, SENDER, BenchNode, start_pair
 from bench.raw import round_trips
 from gateway.transport import topology
+from tests.rabbit import RabbitNode
 
 STEPS = ("adapt", "validate", "policy", "seal", "publish", "open", "check")
 BODY_SIZE = 4096
@@ -99,7 +99,8 @@ async def _memory(options: argparse.Namespace, load: Load, sender: BenchNode, re
     slices = 10
     for number in range(slices + 1):
         print(
-            f"  after {number * options.memory // slices:>6}: {sender.rss() / 1e6:6.0f} {recipient.rss() / 1e6:6.0f}"
+            f"  after {number * options.memory // slices:>6}: {sender.rss() / 1e6:6.0f}"
+            f" {recipient.rss() / 1e6:6.0f}"
         )
         if number < slices:
             await load.run(options.memory // slices, in_flight=options.in_flight)
@@ -111,7 +112,7 @@ def referral(size: int) -> bytes:
     import json  # noqa: PLC0415
 
     examples = resources.files("gateway.schemas.examples.referral")
-    document = json.loads(sorted(examples.iterdir(), key=lambda e: e.name)[0].read_bytes())
+    document = json.loads(min(examples.iterdir(), key=lambda e: e.name).read_bytes())
     missing = size - len(json.dumps(document))
     if missing > 0:
         document["concern"]["narrative"] += (" He was seen again and said the same." * 200)[:missing]

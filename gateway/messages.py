@@ -251,6 +251,7 @@ class Receipt:
     sender: AgencyId
     recipient: AgencyId
     issuer: AgencyId
-    """The agency that signs: the sender for `accepted` and `failed`, otherwise the recipient; either for `expired`."""
+    """The agency that signs: the sender for `accepted` and `failed`, the recipient for `received`,
+    `delivered` and `rejected`, either for `expired`."""
     at: int
     reason: Reason | None = None

@@ -16,7 +16,14 @@ from pathlib import Path
 from gateway import config, schemas
 from gateway.crypto.keystore import AgencyKeys, FileKeyStore
 from gateway.directory import file as directory_file
-from gateway.directory.model import AcceptsEntry, AgencyEntry, AgreementEntry, KeyEntry
+from gateway.directory.model import (
+    AcceptsEntry,
+    AgencyEntry,
+    AgreementEntry,
+    DirectoryInvalid,
+    KeyEntry,
+    make_agreement,
+)
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sector
 from gateway.store.sqlite import SqliteStore
@@ -107,16 +114,20 @@ def agree(directory: Path, agreement: NewAgreement, *, replies: bool) -> None:
 
 
 def _agreement(new: NewAgreement) -> AgreementEntry:
-    return AgreementEntry(
-        id=new.id,
-        senders=new.senders,
-        recipients=new.recipients,
-        types=new.types,
-        purposes=new.purposes,
-        lawful_bases=new.lawful_bases,
-        starts=new.starts,
-        ends=new.ends,
-    )
+    try:
+        return make_agreement(
+            id=new.id,
+            senders=new.senders,
+            recipients=new.recipients,
+            types=new.types,
+            purposes=new.purposes,
+            lawful_bases=new.lawful_bases,
+            starts=new.starts,
+            ends=new.ends,
+        )
+    except DirectoryInvalid as error:
+        first = error.problems[0]
+        raise StartupError(f"the agreement is not valid: {first.pointer}: {first.rule}") from None
 
 
 def _entry(agency: NewAgency, keys: AgencyKeys) -> AgencyEntry:

@@ -37,7 +37,8 @@ class RabbitNode:
         config = self.folder / "rabbitmq.conf"
         config.write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
-            "loopback_users = none\nvm_memory_high_watermark.absolute = 2GB\ndisk_free_limit.absolute = 50MB\n"
+            "loopback_users = none\n"
+            "vm_memory_high_watermark.absolute = 2GB\ndisk_free_limit.absolute = 50MB\n"
         )
         (self.folder / "plugins").write_text("[].\n")
 

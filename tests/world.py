@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.http.client import Client
-
 from gateway import config
 from gateway.http import auth
+from gateway.http.client import Client
 from gateway.http.ports import Permission
 from gateway.messages import AgencyId, LawfulBasis, Purpose, Sector
 from gateway.node import Node, now_ms

@@ -71,8 +71,7 @@ def _reason(message: Message, words: str | None) -> dict[str, Any]:
     ours = (code for system, code, _ in stated if system == terms.DECLINE_REASON)
     theirs = (terms.REASON_OF_CODE.get((terms.bare(system), code)) for system, code, _ in stated)
     reason = next((found for found in [*ours, *theirs] if found), "other")
-    shown = words or prose(display for _, _, display in stated)
-    return present(reasonCode=reason, reasonText=shown or (NO_REASON if reason == "other" else None))
+    return present(reasonCode=reason, reasonText=words or (NO_REASON if reason == "other" else None))
 
 
 def _decided_by(message: Message) -> dict[str, Any]:

@@ -8,6 +8,7 @@ So a referral written as FHIR says everything the canonical document says.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -105,14 +106,15 @@ def _read(found: Resource) -> Any:
         return value
     if (value := found.get("valueBoolean")) is not None:
         return value in (True, "true")
+    number: float | None = None
     try:
         if (value := found.get("valueInteger")) is not None:
-            return int(value)
-        if (value := one(found, "valueQuantity").get("value")) is not None:
-            return float(value)
+            number = int(value)
+        elif (value := one(found, "valueQuantity").get("value")) is not None:
+            number = float(value)
+        return number if number is None or math.isfinite(number) else None
     except (TypeError, ValueError, OverflowError):
         return None
-    return None
 
 
 def _put(container: Any, parts: Sequence[str], value: Any) -> None:

@@ -16,6 +16,7 @@ from gateway.adapters.fhir_bundle import (
     Resource,
     code_of,
     codes_of,
+    codings,
     objects,
     one,
     text,
@@ -57,15 +58,14 @@ def concern(message: Message) -> dict[str, Any]:
     )
 
 
-def texts_of(resource: Resource, name: str) -> list[str | None]:
-    """The text of every concept under `name`; where one has neither text nor a code of ours, its display."""
-    return [
-        text(concept, "text")
-        or (
-            None if code_of({name: concept}, name, terms.CONCERN_CATEGORY) else wording({name: concept}, name)
+def texts_of(resource: Resource, name: str) -> Iterator[str]:
+    """The words of every concept under `name`: its text, else the first display of a code not ours."""
+    for concept in objects(resource, name):
+        theirs = (
+            display for system, _, display in codings({name: concept}, name) if not terms.is_ours(system)
         )
-        for concept in objects(resource, name)
-    ]
+        if found := text(concept, "text") or next((display for display in theirs if display), None):
+            yield found
 
 
 def plan_texts(bundle: Bundle) -> Iterator[str]:

@@ -111,6 +111,11 @@ def system_of(scheme: str) -> str:
     return _OFFICIAL_IDENTIFIERS.get(scheme, _OWN_IDENTIFIERS + scheme)
 
 
+def is_ours(system: str) -> bool:
+    """Whether a code system is the gateway's own."""
+    return system.startswith("urn:referral-gateway:")
+
+
 def in_words(code: str) -> str:
     """A code as a reader would say it: `no-capacity` is "No capacity"."""
     return code.replace("-", " ").capitalize()

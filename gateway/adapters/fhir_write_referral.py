@@ -282,8 +282,8 @@ def _add_flags(draft: Draft, document: Referral, patient: Ref) -> None:
     alerts = document.get("additional", {}).get("health", {}).get("alerts", [])
     flags += [(("RA", "Reasonable Adjustment"), concept_of(adjustment)) for adjustment in adjustments]
     flags += [(information, concept_of(alert)) for alert in alerts]
-    for category, code in flags:
-        draft.add(flag(category, code, patient))
+    for category, meaning in flags:
+        draft.add(flag(category, meaning, patient))
 
 
 def _safeguarding(concern: Mapping[str, Any]) -> list[str]:

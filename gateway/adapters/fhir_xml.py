@@ -122,7 +122,9 @@ def _attributes(element: etree._Element) -> dict[str, Any]:
 
 def write(resource: Mapping[str, Any]) -> bytes:
     """`resource` (JSON shape, elements in the order of their definition) as UTF-8 XML."""
-    root = etree.Element(f"{_PREFIX}{resource['resourceType']}", nsmap={None: FHIR})
+    namespaces = {None: FHIR}
+    # The stubs do not know of a default namespace.
+    root = etree.Element(f"{_PREFIX}{resource['resourceType']}", nsmap=namespaces)  # type: ignore[arg-type]
     _write_children(root, resource)
     return etree.tostring(root, xml_declaration=True, encoding="UTF-8", pretty_print=True)
 

@@ -113,7 +113,9 @@ def inbox(
         show(page)
         return
     for one in page["messages"]:
-        typer.echo(f"{one['message_id']}  {one['type']}/{one['version']}  from {one['sender']}  {one['received']}")
+        typer.echo(
+            f"{one['message_id']}  {one['type']}/{one['version']}  from {one['sender']}  {one['received']}"
+        )
 
 
 def status(
@@ -178,18 +180,18 @@ def _ask(url: str, token_file: Path, work: Callable[[Client], Awaitable[T]], ret
 
 def _attachment(path: Path, *, quiet: bool) -> File:
     """A file to stream, with its digest, so that the node checks what arrives."""
-    digest = hashlib.sha256()
+    digest, size = hashlib.sha256(), path.stat().st_size
     with path.open("rb") as file:
         while piece := file.read(PIECE):
             digest.update(piece)
     field = f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
     media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return File(path.name, media_type, _stream(path, quiet=quiet), field)
+    return File(path.name, media_type, _stream(path, size, quiet=quiet), field)
 
 
-async def _stream(path: Path, *, quiet: bool) -> AsyncIterator[bytes]:
+async def _stream(path: Path, size: int, *, quiet: bool) -> AsyncIterator[bytes]:
     """The file in pieces; on a terminal it shows how far it is."""
-    size, done = path.stat().st_size, 0
+    done = 0
     progress = not quiet and sys.stderr.isatty() and size > PIECE
     with path.open("rb") as file:
         while piece := await asyncio.to_thread(file.read, PIECE):

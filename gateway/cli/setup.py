@@ -99,6 +99,30 @@ def token_create(
     typer.echo(auth.create_token(settings.path(settings.node.tokens), AgencyId(agency), permissions, now))
 
 
+@token_app.command("list")
+def token_list(node: NodeFolder, as_json: Json = False) -> None:
+    """List tokens: whose, what they may do, since when. The tokens themselves are not kept."""
+    settings = config.load(node)
+    tokens = auth.list_tokens(settings.path(settings.node.tokens))
+    if as_json:
+        show({"tokens": tokens})
+        return
+    for one in tokens:
+        made = datetime.fromtimestamp(one["created"] / 1000, UTC)
+        typer.echo(f"{one['id']}  {one['agency']}  {','.join(one['may'])}  {made:%Y-%m-%d %H:%M}Z")
+
+
+@token_app.command("revoke")
+def token_revoke(
+    token_id: Annotated[str, typer.Argument(help="Its id, as `gateway token list` shows it.")],
+    node: NodeFolder,
+) -> None:
+    """Make a token worthless, at once, also at a running node."""
+    settings = config.load(node)
+    auth.revoke_token(settings.path(settings.node.tokens), token_id)
+    typer.echo(f"token {token_id} is revoked.")
+
+
 @directory_app.command("agree")
 def directory_agree(
     directory: Directory,
@@ -106,9 +130,9 @@ def directory_agree(
     recipient: Annotated[list[str], typer.Option("--to", help="Receiving agency; repeat for several.")],
     purpose: Annotated[list[Purpose], typer.Option(help="Purpose; repeat for several.")],
     lawful_basis: Annotated[list[LawfulBasis], typer.Option(help="Lawful basis; repeat for several.")],
-    message_type: Annotated[list[str], typer.Option("--type", help="Message type; repeat for several.")] = [
-        "referral"
-    ],
+    message_type: Annotated[
+        list[str] | None, typer.Option("--type", help="Message type; repeat for several. [default: referral]")
+    ] = None,
     agreement: Annotated[str, typer.Option("--id", help="The agreement's identifier.")] = "",
     days: Annotated[int, typer.Option(help="How many days it is in force, from today.")] = 365,
     both_ways: Annotated[bool, typer.Option(help="Also let decisions travel back.")] = True,
@@ -122,7 +146,7 @@ def directory_agree(
             id=chosen,
             senders=tuple(map(AgencyId, sender)),
             recipients=tuple(map(AgencyId, recipient)),
-            types=tuple(message_type),
+            types=tuple(message_type or ["referral"]),
             purposes=tuple(purpose),
             lawful_bases=tuple(lawful_basis),
             starts=starts,
@@ -147,8 +171,8 @@ def directory_show(directory: Directory, as_json: Json = False) -> None:
     for entry in document.agreements:
         typer.echo(
             f"agreement  {entry.id}  {', '.join(entry.senders)} -> {', '.join(entry.recipients)}"
-            f"  {', '.join(entry.types)}  for {', '.join(entry.purposes)}  under {', '.join(entry.lawful_bases)}"
-            f"  until {entry.ends.date()}"
+            f"  {', '.join(entry.types)}  for {', '.join(entry.purposes)}"
+            f"  under {', '.join(entry.lawful_bases)}  until {entry.ends.date()}"
         )
 
 

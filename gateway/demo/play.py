@@ -55,7 +55,9 @@ async def run_demo(*, broker: str, shared: Path, quiet: bool) -> Summary:
     """Play the demo in a temporary folder and leave nothing behind. Raises StartupError."""
     with tempfile.TemporaryDirectory(prefix="gateway-demo-") as name:
         screen = Screen(quiet=quiet)
-        screen.say("Five agencies: keys, directory, sharing agreements, a node each, in a process of its own ...")
+        screen.say(
+            "Five agencies: keys, directory, sharing agreements, a node each, in a process of its own ..."
+        )
         async with five_agencies(Path(name), broker) as world:
             tap = RabbitTap(broker, sorted(world.nodes)) if broker else SpoolTap(world.spool)
             async with _tapped(tap) as seen:

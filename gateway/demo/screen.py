@@ -1,4 +1,4 @@
-"""What the demo shows: a live table of every message's ladder, then a summary. Plain lines without a terminal."""
+"""What the demo shows: a live table of every message's ladder, then a summary; without a terminal, lines."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Screen:
         """Show what became of everything."""
         if not self._interactive:
             self._console.print(_table(book))
-        seen = summary.eavesdropper
+        seen, receipts = summary.eavesdropper, summary.receipts_verified + summary.receipts_invalid
         say = self._console.print
         say()
         say(f"accepted            {summary.accepted}")
@@ -72,11 +72,17 @@ class Screen:
             say(f"refused at intake   1   {title}: {code}")
         say(f"expired, failed     {summary.expired + summary.failed}")
         say(f"lost                {summary.lost}")
-        say(f"receipts verified   {summary.receipts_verified} of {summary.receipts_verified + summary.receipts_invalid}")
+        say(f"receipts verified   {summary.receipts_verified} of {receipts}")
         say()
         say("An eavesdropper on the broker would have seen:")
-        say(f"  {seen['envelopes']} sealed things, {seen['bytes']} bytes in all, of sizes such as {seen['sizes']}")
-        say(f"  each with a recipient agency, a random identifier and an expiry; they begin {seen['first_bytes']} ...")
+        say(
+            f"  {seen['envelopes']} sealed things, {seen['bytes']} bytes in all,"
+            f" of sizes such as {seen['sizes']}"
+        )
+        say(
+            "  each with a recipient agency, a random identifier and an expiry;"
+            f" they begin {seen['first_bytes']} ..."
+        )
         say(
             f"  of {seen['values_searched_for']} values written in the messages"
             f" (names, dates, numbers, narratives): {seen['values_found']} found"

@@ -18,10 +18,12 @@ def traces(sent: Iterable[tuple[str, bytes]]) -> set[bytes]:
     """Every value of the documents that says something about a person."""
     found: set[bytes] = set()
     for media_type, body in sent:
-        values = _VALUE.findall(body) if media_type.endswith("xml") else map(str.encode, _strings(json.loads(body)))
-        found.update(
-            value for value in values if len(value) >= SHORTEST and not _STRUCTURAL.fullmatch(value)
+        values = (
+            _VALUE.findall(body)
+            if media_type.endswith("xml")
+            else map(str.encode, _strings(json.loads(body)))
         )
+        found.update(value for value in values if len(value) >= SHORTEST and not _STRUCTURAL.fullmatch(value))
     return found
 
 

@@ -199,6 +199,14 @@ def parse(data: bytes) -> Directory:
         raise DirectoryInvalid(problems_of(error)) from None
 
 
+def make_agreement(**fields: object) -> AgreementEntry:
+    """A sharing agreement from its fields. Raises DirectoryInvalid."""
+    try:
+        return AgreementEntry.model_validate(fields)
+    except ValidationError as error:
+        raise DirectoryInvalid(problems_of(error)) from None
+
+
 def problems_of(error: ValidationError) -> list[Problem]:
     """Field and rule of each error, without the input (pydantic keeps it in `errors()` otherwise)."""
     details = error.errors(include_input=False, include_context=False, include_url=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -60,7 +59,7 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    async def send(
+    async def send(  # noqa: PLR0913 - one for each parameter of the API
         self,
         body: bytes,
         *,
@@ -141,7 +140,7 @@ class Client:
                 if answer.status >= 400:
                     raise await _problem(answer)
                 yield answer
-        except (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError):
+        except (aiohttp.ClientError, TimeoutError, ConnectionError):
             raise Unreachable from None
 
 

@@ -117,7 +117,7 @@ def document() -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A token of `gateway token create`, bound to an agency and to what it may do.",
+                    "description": "Made by `gateway token create`; bound to an agency and its permissions.",
                 }
             },
             "responses": {

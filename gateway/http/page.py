@@ -15,8 +15,8 @@ _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#0b0c0c}
 h2{margin-top:2.5rem;border-top:1px solid #b1b4b6;padding-top:1rem}
 code{background:#f3f2f1;padding:.1rem .3rem}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;
-border-bottom:1px solid #b1b4b6}
+table{border-collapse:collapse;width:100%}
+th,td{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;border-bottom:1px solid #b1b4b6}
 .m{display:inline-block;min-width:3.5rem;font-weight:700;color:#1d70b8}
 """
 
@@ -49,7 +49,8 @@ def _page() -> bytes:
 
 def _operation(path: str, method: str, operation: dict[str, Any]) -> list[str]:
     parts = [
-        f"<h2 id='{escape(operation['operationId'])}'><span class=m>{method.upper()}</span> {escape(path)}</h2>",
+        f"<h2 id='{escape(operation['operationId'])}'>",
+        f"<span class=m>{method.upper()}</span> {escape(path)}</h2>",
         f"<p>{escape(operation['summary'])}.</p>",
     ]
     if "description" in operation:

@@ -138,7 +138,7 @@ PATHS: dict[str, Any] = {
             "Open a message in the format you ask for (Accept)",
             {
                 "200": {
-                    "description": "application/json is canonical; other formats are written by their adapter.",
+                    "description": "application/json is canonical; an adapter writes any other format.",
                     "content": {
                         "application/json": {"schema": {"$ref": "#/components/schemas/Opened"}},
                         "application/fhir+json": {"schema": {"type": "object"}},

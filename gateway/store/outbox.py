@@ -100,7 +100,8 @@ def add_message(session: Session, message: OutboundMessage) -> None:
 def add_envelope(session: Session, envelope: OutboundEnvelope, body: bytes, *, due: int) -> None:
     """Record a sealed envelope that is to be published."""
     session.execute(
-        f"INSERT INTO outbound_envelopes ({_ENVELOPE}, body, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO outbound_envelopes ({_ENVELOPE}, body, due)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             envelope.envelope_id,
             envelope.message_id,
@@ -201,7 +202,8 @@ def overdue(session: Session, *, before: int, limit: int) -> list[tuple[Outbound
 def backlog(session: Session) -> tuple[int, int]:
     """Envelopes not yet confirmed by the transport: how many, how many bytes."""
     count, size = session.execute(
-        "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM outbound_envelopes WHERE sent = 0 AND stage = 'accepted'"
+        "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM outbound_envelopes"
+        " WHERE sent = 0 AND stage = 'accepted'"
     ).fetchone()
     return int(count), int(size)
 
@@ -239,7 +241,8 @@ def add_chunk(
 def next_chunk(session: Session, envelope_id: EnvelopeId) -> OutboundChunk | None:
     """The next chunk of an envelope that the transport has not confirmed."""
     row = session.execute(
-        "SELECT chunk_id, body FROM outbound_chunks WHERE envelope_id = ? AND sent = 0 ORDER BY position LIMIT 1",
+        "SELECT chunk_id, body FROM outbound_chunks WHERE envelope_id = ? AND sent = 0"
+        " ORDER BY position LIMIT 1",
         (envelope_id,),
     ).fetchone()
     return OutboundChunk(EnvelopeId(row[0]), row[1]) if row else None

@@ -79,7 +79,7 @@ def assert_kept(document: dict[str, Any], back: dict[str, Any]) -> None:
     said, read = dict(leaves(document)), dict(leaves(back))
     assert {pointer for pointer, value in said.items() if read.get(pointer) != value} == set()
     added = {pointer: read[pointer] for pointer in read.keys() - said.keys() if not pointer.startswith(ADDED)}
-    # What FHIR cannot hold in its own place may also stand there in words; the sender stands for nobody named.
+    # What FHIR cannot hold in its place may also stand there in words; the sender stands for nobody.
     assert all(name.endswith(("/display", "/name/text", "/organisation/name")) for name in added)
     assert set(added.values()) <= {"northtown-hospital", *(str(value).strip() for value in said.values())}
 

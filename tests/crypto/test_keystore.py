@@ -115,6 +115,12 @@ def test_a_file_others_can_reach_is_refused(store: FileKeyStore, file: Path, mod
         store.load(POLICE)
 
 
+def test_what_cannot_be_read_says_so(store: FileKeyStore, tmp_path: Path) -> None:
+    (tmp_path / "keys" / "northtown-police.json").mkdir(parents=True, mode=0o700)
+    with pytest.raises(StartupError, match="cannot read"):
+        store.load(POLICE)
+
+
 def test_missing_keys_say_how_to_make_them(store: FileKeyStore) -> None:
     with pytest.raises(StartupError, match="gateway init"):
         store.load(POLICE)

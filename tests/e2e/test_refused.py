@@ -1,4 +1,4 @@
-"""Envelopes that must not be taken: refused, counted, set aside, and the honest sender told (promises 2, 5)."""
+"""Envelopes that must not be taken: refused, counted, set aside, and the honest sender told."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def sealed(
     world: World, head: Header, *, document: bytes | None = None, signer: SigningKey | None = None
 ) -> bytes:
     """An envelope as the school's node would make it, unless told otherwise."""
-    from gateway.adapters import json_native  # noqa: PLC0415
+    from gateway.adapters import json_native
 
     body = document if document is not None else json_native.dumps(referral())
     to = world.nodes[POLICE].parts.keys[POLICE].current_opening.public
@@ -234,9 +234,9 @@ async def test_the_recipients_directory_decides_too(world: World) -> None:
     """An agreement withdrawn while a message is on its way."""
     police = world.nodes[POLICE].parts
     document = police.directory.document.model_copy(update={"agreements": ()})
-    from gateway.directory.model import Directory  # noqa: PLC0415
+    from gateway.directory.model import Directory
 
-    police.source._current = Directory(document)  # type: ignore[attr-defined]  # noqa: SLF001
+    police.source._current = Directory(document)  # type: ignore[attr-defined]
     message_id = (await send(world.clients[SCHOOL]))["message_id"]
     receipts = (await reached(world, message_id, "rejected"))["receipts"]
     assert receipts[-1]["reason"] == "no-agreement"
@@ -260,12 +260,12 @@ async def test_a_recipient_that_is_gone_for_good_does_not_leave_the_sender_waiti
 
 async def test_chunks_that_do_not_open_reject_the_message(world: World) -> None:
     """An attachment altered on the way."""
-    from gateway.crypto import chunks  # noqa: PLC0415
-    from gateway.messages import Attachment  # noqa: PLC0415
+    from gateway.crypto import chunks
+    from gateway.messages import Attachment
 
     head, chunk_id, key = header(), EnvelopeId(new_id()), chunks.new_key()
     attachment = Attachment("a.pdf", "application/pdf", 5, b"\0" * 32, key, (chunk_id,))
-    from gateway.adapters import json_native  # noqa: PLC0415
+    from gateway.adapters import json_native
 
     carried = Content(Sensitive(json_native.dumps(referral())), attachments=(attachment,))
     parts = world.nodes[SCHOOL].parts
@@ -276,7 +276,7 @@ async def test_chunks_that_do_not_open_reject_the_message(world: World) -> None:
         to=world.nodes[POLICE].parts.keys[POLICE].current_opening.public,
     )
     await post(world, body)
-    held = lambda: world.nodes[POLICE].parts.store.read(lambda s: inbox.body_of(s, head.envelope_id))  # noqa: E731
+    held = lambda: world.nodes[POLICE].parts.store.read(lambda s: inbox.body_of(s, head.envelope_id))
     await until(held, "the envelope waits for its chunk")
     assert (await world.clients[POLICE].inbox())["messages"] == []
     await post(world, chunks.seal_chunk(key, 0, True, chunk_id, b"hello"), envelope_id=chunk_id)
@@ -286,7 +286,7 @@ async def test_chunks_that_do_not_open_reject_the_message(world: World) -> None:
 
 
 async def _problem_of_ack(world: World, message_id: str) -> str:
-    from gateway.http.client import ApiProblem  # noqa: PLC0415
+    from gateway.http.client import ApiProblem
 
     try:
         await world.clients[POLICE].ack([message_id])

@@ -9,11 +9,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from gateway.http.client import ApiProblem, Client
 
 from gateway.crypto import proof
 from gateway.directory import file as directory_file
-from gateway.messages import AgencyId
+from gateway.http.client import ApiProblem
 from tests.road import arrived, reached, referral, send, wait_for_arrival
 from tests.world import COUNCIL, POLICE, SCHOOL, World, provision, running
 

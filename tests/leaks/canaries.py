@@ -1,4 +1,4 @@
-"""Canaries: unique values planted wherever a document takes free text, and the search for them in raw bytes."""
+"""Canaries: unique values planted wherever a document takes text, and the search for them in raw bytes."""
 
 from __future__ import annotations
 
@@ -85,6 +85,5 @@ def search(folders: Iterable[Path], words: Iterable[str], more: dict[str, bytes]
     sources: dict[str, Callable[[], bytes]] = {
         str(path): path.read_bytes for folder in folders for path in folder.rglob("*") if path.is_file()
     }
-    for name, data in (more or {}).items():
-        sources[name] = lambda data=data: data
-    return [name for name, read in sources.items() if pattern.search(read())]
+    found = [name for name, read in sources.items() if pattern.search(read())]
+    return found + [name for name, data in (more or {}).items() if pattern.search(data)]

@@ -149,7 +149,7 @@ async def run_failures(world: World, seen: Seen, body: bytes) -> None:
     )
     expiring = (await send(school, body, to=[COUNCIL], expires_in=1))["message_id"]
     await reached(world, expiring, "expired", COUNCIL)
-    text = lambda: world.nodes[POLICE].metrics()[0]  # noqa: E731
+    text = lambda: world.nodes[POLICE].metrics()[0]
     await until(lambda: b'refused_total{reason="unknown-sender"} 1.0' in text(), "the forgery is refused")
 
 
@@ -200,7 +200,7 @@ async def test_a_planted_leak_in_the_envelope_is_found(
 async def test_a_planted_leak_in_a_problem_is_found(
     small: World, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gateway.engine import intake  # noqa: PLC0415
+    from gateway.engine import intake
 
     def careless(canonical: Any) -> None:
         raise RefusedByUs(
@@ -226,7 +226,7 @@ def test_planted_leaks_in_logs_do_not_get_out(seen: Seen, capfd: pytest.CaptureF
     try:
         raise ValueError(word)
     except ValueError as error:
-        log.error("internal-error", exc=error)
+        log.error("internal-error", exc=error)  # noqa: TRY400
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn(word, stacklevel=1)

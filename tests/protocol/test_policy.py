@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -52,7 +53,7 @@ def test_what_the_agreement_covers_is_allowed_and_named() -> None:
         ({"lawful_basis": "consent"}, "no-agreement"),
     ],
 )
-def test_whatever_differs_is_denied(change: dict[str, str], code: str) -> None:
+def test_whatever_differs_is_denied(change: dict[str, Any], code: str) -> None:
     answer = ask(replace(QUESTION, **change))
     assert isinstance(answer, Denied)
     assert answer.code == code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ async def test_concurrent_jobs_share_a_commit(tmp_path: Path) -> None:
     batches: list[int] = []
     SqliteStore.create(tmp_path / "shared.db")
     store = SqliteStore(tmp_path / "shared.db", on_commit=lambda jobs, seconds: batches.append(jobs))
-    await asyncio.gather(*(store.write(lambda s, n=n: put(s, n)) for n in range(200)))
+    await asyncio.gather(*(store.write(partial(put, number=n)) for n in range(200)))
     assert await store.read(numbers) == list(range(200))
     await store.close()
     assert sum(batches) == 200
@@ -62,7 +63,7 @@ async def test_a_job_that_fails_undoes_only_itself(store: SqliteStore) -> None:
         put(session, 99)
         raise LookupError
 
-    good = [store.write(lambda s, n=n: put(s, n)) for n in range(10)]
+    good = [store.write(partial(put, number=n)) for n in range(10)]
     results = await asyncio.gather(*good, store.write(half), return_exceptions=True)
     assert results[:10] == list(range(10))
     assert isinstance(results[10], LookupError)

@@ -69,7 +69,7 @@ def seal(header: Header = HEADER, content: bytes = CONTENT, to: keys.OpeningKey 
     return envelope.seal(header, content, signer=SIGNING[SCHOOL], to=to.public)
 
 
-def payload(changes: dict[int, Any] | None = None, header: Header = HEADER) -> dict[int, Any]:
+def signed_payload(changes: dict[int, Any] | None = None, header: Header = HEADER) -> dict[int, Any]:
     """The signed payload of a good envelope; a change to None leaves that field of the header out."""
     fields = envelope._pack(header) | (changes or {})  # to make what seal() would not
     return {1: {label: value for label, value in fields.items() if value is not None}, 2: CONTENT}
@@ -93,7 +93,7 @@ def encrypt(plaintext: bytes, routing: Any = None) -> bytes:
     return cose.encrypt(plaintext, P256.public, ROUTING, routing)
 
 
-def parts(sealed: bytes) -> list[Any]:
+def taken_apart(sealed: bytes) -> list[Any]:
     return list(cbor.decode(sealed).value)
 
 
@@ -101,18 +101,16 @@ def joined(parts: list[Any], number: int = 96) -> bytes:
     return cbor.encode(cbor.tag(number, parts))
 
 
-def protected(changes: Mapping[Any, Any]) -> bytes:
+def with_protected(changes: Mapping[Any, Any]) -> bytes:
     """A good envelope with another outer protected header."""
-    parts = parts(seal())
+    parts = taken_apart(seal())
     return joined([cbor.encode(cbor.decode(parts[0]) | dict(changes)), *parts[1:]])
 
 
-def fields(header: Header) -> dict[str, Any]:
+def header_fields(header: Header) -> dict[str, Any]:
     return {name: getattr(header, name) for name in header.__slots__}
 
 
-def stated(receipt: Receipt) -> dict[str, Any]:
+def receipt_fields(receipt: Receipt) -> dict[str, Any]:
     stated = {name: getattr(receipt, name) for name in receipt.__slots__}
     return stated | {"envelope_digest": receipt.envelope_digest.hex()}
-
-

@@ -8,7 +8,24 @@ from typing import Any
 from gateway.crypto import cbor, chunks, cose, keys, proof
 from gateway.crypto.labels import ENVELOPE_CONTEXT, RECEIPT_CONTEXT
 from gateway.messages import EnvelopeId, Reason, Receipt, Stage
-from tests.vectors.parts import *
+from tests.vectors.parts import (
+    DIGEST,
+    DIRECTORY,
+    HEADER,
+    HOUSING,
+    OTHER_ID,
+    POLICE,
+    RECEIPT,
+    SCHOOL,
+    SIGNING,
+    STRANGER,
+    Named,
+    Vector,
+    joined,
+    receipt_fields,
+    seal,
+    seed,
+)
 
 PAYLOAD = cbor.decode(cose.parse_sign1(proof.sign_receipt(RECEIPT, SIGNING[POLICE])).payload)
 
@@ -28,7 +45,7 @@ def receipts() -> Named:
         by = "sender" if issuer == SCHOOL else "recipient"
         yield (
             f"valid-{stage}-by-{by}",
-            _proof(f"{stage}, stated by the {by}", "valid", _signed(told), receipt=stated(told)),
+            _proof(f"{stage}, stated by the {by}", "valid", _signed(told), receipt=receipt_fields(told)),
         )
     for stage, issuer, reason in (
         (Stage.ACCEPTED, POLICE, None),
@@ -61,6 +78,7 @@ def receipts() -> Named:
         ("truncated", "the last byte is missing", good[:-1]),
         ("trailing-byte", "one byte more", good + b"\0"),
         ("too-long", "more than 4,096 bytes", _stating(PAYLOAD | {6: "a" * 5000})),
+        ("payload-not-a-map", "an array", cose.sign1(cbor.encode([1]), SIGNING[POLICE], RECEIPT_CONTEXT)),
         ("envelope-tag", "tagged as an envelope", joined(list(cbor.decode(good).value), 96)),
         (
             "unprotected-header",
@@ -128,5 +146,3 @@ def _stating(payload: dict[int, Any]) -> bytes:
 
 def _proof(about: str, expect: str, data: bytes, **more: Any) -> Vector:
     return {"about": about, "expect": expect, "directory": DIRECTORY, "cose": data.hex(), **more}
-
-
