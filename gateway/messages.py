@@ -113,6 +113,8 @@ class Reason(StrEnum):
     AGREEMENT_NOT_IN_FORCE = "agreement-not-in-force"
     ATTACHMENT_MISMATCH = "attachment-mismatch"
     """An attachment did not open, or its size or SHA-256 is not the one signed for."""
+    FAULT = "fault"
+    """The recipient's node failed on it more than once: an operator must look."""
     UNROUTABLE = "unroutable"
     """The broker has no queue for the recipient."""
     # What a recipient's own system may answer with on /reject:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.adapters import fhir_fields
+from gateway.adapters import fhir_consent, fhir_fields
 from gateway.adapters import fhir_terms as terms
 from gateway.adapters.fhir_bundle import (
     Resource,
@@ -22,7 +22,6 @@ from gateway.adapters.fhir_bundle import (
 )
 from gateway.adapters.fhir_message import Message, sender, source_name, withdrawn
 from gateway.adapters.fhir_read_concern import alerts, concern, danger, health, household
-from gateway.adapters.fhir_read_consent import consent
 from gateway.adapters.fhir_read_parts import (
     addresses,
     coded,
@@ -59,7 +58,7 @@ def referral(message: Message) -> dict[str, Any]:
         "previousReference": None if message.reason == "new" else line(message.request_id),
         "person": _person(message),
         "concern": concern(message),
-        "consent": consent(message.bundle),
+        "consent": fhir_consent.read(message.bundle),
         "urgency": _urgency(message),
         "immediateDanger": "not-known",
         "involved": _involved(message),

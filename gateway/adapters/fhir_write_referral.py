@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.adapters import fhir_consent
 from gateway.adapters import fhir_terms as terms
 from gateway.adapters.fhir_message import REQUEST
 from gateway.adapters.fhir_read_concern import CLINICAL_NARRATIVE, WISHES
@@ -33,14 +34,6 @@ from gateway.adapters.fhir_write_parts import (
 )
 from gateway.messages import UUID4
 
-_CONSENT = {
-    "given": ("active", "OPTIN"),
-    "implied": ("active", "IMPLIED"),
-    "not-sought": ("inactive", "NOCONSENT"),
-    "refused-overridden": ("rejected", "OPTOUT"),
-    "lacks-capacity": ("inactive", "NOCONSENT"),
-}
-"""Consent.status and the v3-ActCode of Consent.policyRule; `not-recorded` is written as no Consent at all."""
 _ROLE_CODES = {role: code for code, role in terms.CONTACT_ROLES.items()}
 
 Ref = Mapping[str, str]
@@ -76,7 +69,8 @@ def referral(draft: Draft, document: Referral) -> dict[str, Any]:
         _service_request(draft, document, plan, patient, encounter, requester, performer),
         urn=request_urn,
     )
-    _add_consent(draft, document["consent"], patient)
+    if consent := fhir_consent.write(document["consent"], patient):
+        draft.add(consent)
     _add_flags(draft, document, patient)
     _add_observations(draft, document, patient)
     return header
@@ -235,33 +229,6 @@ def _care_plan(
             "encounter": encounter,
             "activity": [{"outcomeCodeableConcept": [{"text": concern["narrative"]}]}],
         }
-    )
-
-
-def _add_consent(draft: Draft, consent: Mapping[str, Any], patient: Ref) -> None:
-    if consent["status"] not in _CONSENT:
-        return
-    status, policy = _CONSENT[consent["status"]]
-    if status == "active":
-        categories = [concept(terms.CONSENT_CATEGORIES, "DRC", "Direct Care")]
-    else:
-        override = consent["overrideReason"]
-        categories = [
-            concept(terms.CONSENT_STATUS, consent["status"], terms.in_words(consent["status"])),
-            concept(terms.OVERRIDE_REASON, override, terms.in_words(override), consent.get("overrideDetail")),
-        ]
-    draft.add(
-        {"resourceType": "Consent"}
-        | present(
-            status=status,
-            scope=concept(
-                "http://terminology.hl7.org/CodeSystem/consentscope", "patient-privacy", "Privacy Consent"
-            ),
-            category=categories,
-            patient=patient,
-            dateTime=on_calendar(consent.get("date")),
-            policyRule=concept(terms.ACT_CODE, policy),
-        )
     )
 
 

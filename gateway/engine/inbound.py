@@ -32,6 +32,10 @@ from gateway.store.base import Session
 from gateway.transport.base import Delivery, Lane, Sealed
 
 
+MAX_FAULTS = 3
+"""Times a delivery may fail in a way nobody foresaw before it is set aside."""
+
+
 class Arrivals:
     """Handles everything the transport delivers to the agencies of this node."""
 
@@ -52,7 +56,7 @@ class Arrivals:
                 )
 
     async def _handle(self, delivery: Delivery) -> None:
-        attempts = 0
+        attempts = faults = 0
         while True:
             try:
                 reason = await self._take(delivery.sealed, redelivered=delivery.redelivered)
@@ -60,6 +64,12 @@ class Arrivals:
             except Unavailable:
                 attempts += 1
                 await asyncio.sleep(retry.delay(attempts, random.random()) / 1000)  # noqa: S311 - jitter
+            except Exception as error:  # noqa: BLE001 - one message must not stop the others
+                attempts, faults = attempts + 1, faults + 1
+                self._parts.log.error("internal-error", part="arrivals", exc=error)
+                if faults == MAX_FAULTS:
+                    reason = Reason.FAULT
+                    break
         if reason is None:
             await delivery.ack()
             return

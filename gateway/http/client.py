@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,7 +81,7 @@ class Client:
         parameters += [("purpose", purpose), ("lawful_basis", lawful_basis)]
         parameters += [(name, str(value)) for name, value in optional.items() if value is not None]
         headers = {"Idempotency-Key": idempotency_key}
-        data: bytes | aiohttp.MultipartWriter = body
+        data: io.BytesIO | aiohttp.MultipartWriter = io.BytesIO(body)
         if attachments:
             data = _form(body, media_type, attachments)
         else:
@@ -159,9 +160,10 @@ async def _problem(answer: aiohttp.ClientResponse) -> ApiProblem:
 
 def _form(body: bytes, media_type: str, attachments: Sequence[File]) -> aiohttp.MultipartWriter:
     form = aiohttp.MultipartWriter("form-data")
-    form.append(body, {"Content-Type": media_type}).set_content_disposition("form-data", name="message")
+    first = form.append(io.BytesIO(body), {"Content-Type": media_type})
+    first.set_content_disposition("form-data", name="message")
     for one in attachments:
         headers = {"Content-Type": one.media_type} | ({"Content-Digest": one.digest} if one.digest else {})
-        part = form.append(one.body, headers)
+        part = form.append(io.BytesIO(one.body) if isinstance(one.body, bytes) else one.body, headers)
         part.set_content_disposition("form-data", name="attachment", filename=one.name)
     return form

@@ -158,14 +158,18 @@ class EmbeddedTransport:
     async def _deliver(self, queue: _Queue) -> None:
         while True:
             queue.news.clear()
-            for name in await asyncio.to_thread(_names, queue.folder):
-                if len(queue.out) >= queue.prefetch:
-                    break
-                if name not in queue.out:
-                    await self._hand_over(queue, name)
+            with contextlib.suppress(OSError):  # the spool is gone for the moment: the next look tells
+                await self._look(queue)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL):
                     await queue.news.wait()
+
+    async def _look(self, queue: _Queue) -> None:
+        for name in await asyncio.to_thread(_names, queue.folder):
+            if len(queue.out) >= queue.prefetch:
+                return
+            if name not in queue.out:
+                await self._hand_over(queue, name)
 
     async def _hand_over(self, queue: _Queue, name: str) -> None:
         path = queue.folder / name

@@ -7,7 +7,7 @@ import json
 from importlib import resources
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.adapters import fhir_xml
@@ -42,6 +42,7 @@ def attempt(document: Any) -> None:
         assert refused.problems
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*NAMES, "resourceType", "type"]), VALUES, max_size=5))
 def test_any_json_object(document: dict[str, Any]) -> None:
     attempt(document)
@@ -54,6 +55,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return [(value, key) for key in keys] + [found for key in keys for found in places(value[key])]
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_any_bundle_with_parts_replaced(data: st.DataObject) -> None:
     document = copy.deepcopy(data.draw(st.sampled_from(BUNDLES)))
@@ -85,6 +87,7 @@ def code(pointer: str) -> dict[str, Any]:
     return {"coding": [{"system": FIELD, "code": pointer}]}
 
 
+@settings(deadline=None)
 @given(pointer=POINTERS, parts=st.lists(st.tuples(POINTERS, VALUES), max_size=3), value=VALUES)
 def test_any_field_observation(pointer: str, parts: list[tuple[str, Any]], value: Any) -> None:
     components = [

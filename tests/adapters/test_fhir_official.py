@@ -125,7 +125,7 @@ def test_they_can_be_written_again_as_r4_that_keeps_every_field(shared_data: Pat
         assert_kept(document, dict(ADAPTER.to_canonical(write(document, XML)).document))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 @given(data=st.data())
 def test_damaged_examples_are_read_or_refused(shared_data: Path, data: st.DataObject) -> None:
     natives = [native for _, native, _ in mapped_once(shared_data)]

@@ -307,3 +307,54 @@ def test_the_referrers_own_staff_are_never_taken_for_the_deciders() -> None:
     found = read(document)
     assert found["decidedBy"]["organisation"]["name"] == "Northtown Council Children's Social Care"
     assert "name" not in found["decidedBy"]
+
+
+def test_the_requester_may_be_a_practitioner_an_organisation_or_missing() -> None:
+    by = {e["resource"]["resourceType"]: e["fullUrl"] for e in CHILD["entry"]}
+    alone = without("PractitionerRole")
+    request = next(e["resource"] for e in alone["entry"] if e["resource"]["resourceType"] == "ServiceRequest")
+    index = next(i for i, e in enumerate(alone["entry"]) if e["resource"] is request)
+
+    def asked_by(reference: str) -> dict[str, Any]:
+        entries = list(alone["entry"])
+        entries[index] = entries[index] | {"resource": request | {"requester": {"reference": reference}}}
+        return dict(read(alone | {"entry": entries})["referrer"])
+
+    practitioner = asked_by(by["Practitioner"])
+    assert practitioner["name"]["familyName"] == ["Adeyemi-Clarke"]
+    assert practitioner["organisation"]["name"] == "Northtown General Hospital"  # the sender
+    assert asked_by(by["Organization"])["organisation"]["name"] == "Tannery Row Surgery"
+    assert asked_by("urn:uuid:nobody")["organisation"]["name"] == "Northtown General Hospital"
+
+
+def test_a_message_that_names_no_sender_is_from_its_source() -> None:
+    document = changed("ServiceRequest", requester=None)
+    header = document["entry"][0]["resource"]
+    del header["sender"]
+    assert read(document)["referrer"] == {
+        "organisation": {"name": "Northtown General Hospital Emergency Department"}
+    }
+    del header["source"]
+    assert read(document)["referrer"] == {"organisation": {"name": "Name not recorded"}}
+
+
+def test_people_and_findings_that_say_nothing_are_passed_over() -> None:
+    kin = concepts(f"{HL7}/v2-0131", "N")
+    extra = [
+        {"resourceType": "RelatedPerson", "relationship": kin, "name": [{"family": "Frend"}]},
+        {"resourceType": "RelatedPerson", "gender": "male"},
+        {"resourceType": "PractitionerRole"},
+        {"resourceType": "Observation", "code": {"text": "Empty"}},
+        {"resourceType": "Observation", "code": concepts("urn:x", "7")[0]},
+        {"resourceType": "Condition"},
+    ]  # fmt: skip
+    found = read(CHILD | {"entry": [*CHILD["entry"], *({"resource": resource} for resource in extra)]})
+    people = found["involved"]["people"]
+    assert people[2:] == [{"name": [{"familyName": ["Frend"]}], "role": "next-of-kin"}]
+    assert found["concern"]["code"] == [{"system": "urn:x", "code": "7"}]
+    assert "professionals" not in found["involved"]
+
+
+def test_one_consent_of_ours_without_reason_is_read_as_it_stands() -> None:
+    ours = concepts("urn:referral-gateway:consent-status", "given")
+    assert read(changed("Consent", category=ours))["consent"] == {"status": "given", "date": "2026-02-10"}

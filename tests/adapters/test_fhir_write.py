@@ -114,7 +114,9 @@ def _plain(document: Any) -> bool:
     )
 
 
-@settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+)
 @given(document=DOCUMENTS)
 def test_any_valid_document_is_written_as_r4_and_keeps_every_field(document: Any) -> None:
     assume(isinstance(document, dict) and (document.get("type") in ("referral", "decision")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.adapters import fhir_xml
@@ -58,6 +58,7 @@ def test_refused_as_malformed(body: bytes, rule: str) -> None:
     assert [problem.rule for problem in refused.value.problems] == [rule]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(alphabet="<>/&;=\"' ab!?xml[]-", max_size=200).map(str.encode))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     try:
@@ -109,6 +110,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(names, values, max_size=4))
 def test_what_is_written_reads_back(content: dict[str, Any]) -> None:
     resource = {"resourceType": "Bundle"} | content

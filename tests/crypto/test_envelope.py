@@ -31,6 +31,7 @@ from gateway.messages import (
     new_id,
 )
 from tests.crypto import independent
+from tests.vectors.parts import P256, SIGNING, signed_payload, wrap
 
 SCHOOL, POLICE = AgencyId("northtown-academy"), AgencyId("northtown-police")
 SIGNER = SigningKey.generate()
@@ -228,7 +229,24 @@ def test_the_largest_envelope_opens_and_one_larger_is_neither_made_nor_read() ->
     assert len(opened(sealed).content) == len(largest)
     with pytest.raises(ValueError, match="too large"):
         seal(header(), bytes(MAX_ENVELOPE), signer=SIGNER, to=key.public)
-    assert refusal(bytes(MAX_ENVELOPE + 1)).reason is Reason.MALFORMED
+    # Correct in all but its size, so that nothing else can be what refuses it.
+    whole = wrap(signed_payload() | {2: largest})
+    assert opened_by_p256(whole) == largest
+    too_long = wrap(signed_payload() | {2: bytes(MAX_ENVELOPE)})
+    with pytest.raises(RefusedByPeer) as refused:
+        opened_by_p256(too_long)
+    assert refused.value.reason is Reason.MALFORMED
+
+
+def opened_by_p256(data: bytes) -> bytes:
+    """The content of an envelope that the vectors' makers sealed."""
+    result = open_envelope(
+        data,
+        recipient=POLICE,
+        keys={P256.kid: P256},
+        find_verify_key=lambda agency, kid: SIGNING[agency].public,
+    )
+    return result.content.reveal()
 
 
 def test_an_envelope_is_not_a_receipt_and_a_receipt_is_not_an_envelope() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -82,8 +82,17 @@ def search(folders: Iterable[Path], words: Iterable[str], more: dict[str, bytes]
     """Where canaries are found: every file below the folders, and named bytes."""
     needles = [form for word in words for form in forms(word)]
     pattern = re.compile(b"|".join(map(re.escape, needles)))
-    sources: dict[str, Callable[[], bytes]] = {
-        str(path): path.read_bytes for folder in folders for path in folder.rglob("*") if path.is_file()
-    }
-    found = [name for name, read in sources.items() if pattern.search(read())]
+    found = [
+        str(path)
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file() and pattern.search(_read(path))
+    ]
     return found + [name for name, data in (more or {}).items() if pattern.search(data)]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""  # the transport is at work: it was collected meanwhile
