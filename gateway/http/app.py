@@ -22,11 +22,8 @@ OnError = Callable[[Exception], None]
 
 SHUTDOWN = 10.0
 """Seconds that requests under way get to finish when the node stops."""
-SECURITY = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-}
+KEEPALIVE = 75.0
+"""Seconds that an idle connection stays open for the next request."""
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/messages", submissions.post_message),
@@ -54,6 +51,7 @@ def make_app(
     """Build the API over the node's services."""
     app = web.Application(middlewares=[_Gate(authenticator, limits, observe, on_error).middleware])
     app[SENDING], app[RECEIVING], app[LIMITS] = sending, receiving, limits
+    app.on_response_prepare.append(_finish)
     for method, path, handler in ROUTES:
         app.router.add_route(method, path, handler)
     app.router.add_get("/openapi.json", openapi.serve)
@@ -87,8 +85,6 @@ class _Gate:
     async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.perf_counter()
         response = await self._answer(request, handler)
-        if not response.prepared:
-            response.headers.update(SECURITY)
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "other"
         self._observe(request.method, route, response.status, time.perf_counter() - started)
@@ -108,7 +104,7 @@ class _Gate:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            return problems.response(problems.of_status(error.status))
+            return problems.of_http(error)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the last resort: no traceback reaches a caller
@@ -116,12 +112,23 @@ class _Gate:
             return problems.response(GatewayError("internal-error"))
 
     def _admit(self, request: web.Request) -> None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        given = request.headers.getall("Authorization", [])
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         principal = self._authenticator.authenticate(token.strip()) if scheme.lower() == "bearer" else None
         if principal is None:
             raise RefusedByUs("not-authenticated")
         request[PRINCIPAL] = principal
         self._rate.admit(principal.token_id, time.monotonic())
+
+
+async def _finish(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(problems.SECURITY)
+    if isinstance(response, web.HTTPException) and response.status >= 400:
+        # Refused before the gate (an Expect header): aiohttp's page would quote the request.
+        problem = problems.of_http(response)
+        response.headers.update(problem.headers)
+        response.body = problem.body
+        response.content_length = response.body_length_of(problem)
 
 
 async def _to_docs(_: web.Request) -> web.StreamResponse:

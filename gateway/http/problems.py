@@ -12,6 +12,13 @@ from gateway.errors import CODES, GatewayError
 TYPE = "urn:referral-gateway:problem:"
 """Prefix of every problem type; the code follows."""
 CONTENT_TYPE = "application/problem+json"
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Server": "referral-gateway",
+}
+"""On every answer, good or bad."""
 
 _BY_STATUS = {
     400: "bad-request",
@@ -41,12 +48,23 @@ def document(error: GatewayError) -> dict[str, Any]:
 def response(error: GatewayError) -> web.Response:
     """The answer to a request that failed."""
     answer = web.Response(
-        status=error.status, body=json.dumps(document(error)).encode(), content_type=CONTENT_TYPE
+        status=error.status,
+        body=json.dumps(document(error)).encode(),
+        content_type=CONTENT_TYPE,
+        headers={"Cache-Control": "no-store"},
     )
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
+
+
+def of_http(error: web.HTTPException) -> web.Response:
+    """The answer in place of aiohttp's own page."""
+    answer = response(of_status(error.status))
+    if "Allow" in error.headers:
+        answer.headers["Allow"] = error.headers["Allow"]
     return answer
 
 

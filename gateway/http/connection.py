@@ -1,0 +1,37 @@
+"""One connection: what aiohttp itself would answer and log, without a word of the request in it.
+
+Its own pages for requests it cannot parse quote the bytes that it stumbled over, and so do the exceptions it
+logs. Those bytes may be part of a message.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from gateway.http import problems
+
+
+class Connection(web.RequestHandler[web.Request]):
+    """As aiohttp's, but errors are problem documents."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,  # noqa: ARG002 - aiohttp's signature; it quotes the request
+        message: str | None = None,  # noqa: ARG002 - the same
+    ) -> web.StreamResponse:
+        """The answer to what never reached a handler. Raises ConnectionError when an answer has begun."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun; a second one cannot follow")
+        response = problems.response(problems.of_status(status))
+        response.headers.update(problems.SECURITY)
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: failures of ours are reported by the gate in app.py, the rest is the caller's."""
