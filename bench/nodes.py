@@ -42,6 +42,11 @@ class BenchNode:
         """Resident memory, bytes."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
+    def peak(self) -> int:
+        """Largest resident memory so far, bytes (VmHWM)."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
     def metrics(self) -> dict[str, float]:
         """Every sample of /metrics by its name and labels."""
         with urllib.request.urlopen(f"{self.admin}/metrics", timeout=10) as answer:
@@ -58,14 +63,15 @@ class BenchNode:
             self.process.wait()
 
 
-def start_pair(folder: Path, broker: str) -> tuple[BenchNode, BenchNode]:
-    """Set up and start the sender's and the recipient's node."""
+def start_pair(folder: Path, broker: str = "") -> tuple[BenchNode, BenchNode]:
+    """Set up and start the sender's and the recipient's node; without a broker, over a spool."""
     directory = folder / "directory.json"
     for agency in (SENDER, RECIPIENT):
         init_node(
             folder / agency,
             NewAgency(agency, agency.title(), Sector.HEALTH),
             directory=directory,
+            spool=None if broker else folder / "spool",
             broker=broker,
             port=_free_port(),
             admin_port=_free_port(),
@@ -85,6 +91,11 @@ def start_pair(folder: Path, broker: str) -> tuple[BenchNode, BenchNode]:
     return _start(folder / SENDER), _start(folder / RECIPIENT)
 
 
+def restart(node: BenchNode) -> BenchNode:
+    """Start a node again that was stopped or killed."""
+    return _launch(node.folder, node.token)
+
+
 def _start(folder: Path) -> BenchNode:
     settings = config.load(folder)
     token = auth.create_token(
@@ -93,7 +104,12 @@ def _start(folder: Path) -> BenchNode:
         frozenset({Permission.SEND, Permission.RECEIVE}),
         int(time.time() * 1000),
     )
-    with (folder / "node.log").open("wb") as log:
+    return _launch(folder, token)
+
+
+def _launch(folder: Path, token: str) -> BenchNode:
+    settings = config.load(folder)
+    with (folder / "node.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "run", "--node", str(folder), "--log-level", "warning"],
             stderr=log,

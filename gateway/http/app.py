@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from gateway.errors import GatewayError, RefusedByUs
 from gateway.http import inbox, openapi, page, problems, submissions
+from gateway.http.connection import Connection
 from gateway.http.keys import LIMITS, PRINCIPAL, RECEIVING, SENDING
 from gateway.http.limits import InFlight, Limits, RateLimit
 from gateway.http.ports import Authenticator, Receiving, Sending
@@ -22,8 +23,8 @@ OnError = Callable[[Exception], None]
 
 SHUTDOWN = 10.0
 """Seconds that requests under way get to finish when the node stops."""
-KEEPALIVE = 75.0
-"""Seconds that an idle connection stays open for the next request."""
+BACKLOG = 128
+"""Connections that wait to be taken."""
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/messages", submissions.post_message),
@@ -126,9 +127,11 @@ async def _finish(_: web.Request, response: web.StreamResponse) -> None:
     if isinstance(response, web.HTTPException) and response.status >= 400:
         # Refused before the gate (an Expect header): aiohttp's page would quote the request.
         problem = problems.of_http(response)
+        body = problem.body if isinstance(problem.body, bytes) else b""
+        response.set_status(problem.status)
         response.headers.update(problem.headers)
-        response.body = problem.body
-        response.content_length = response.body_length_of(problem)
+        response.headers["Content-Length"] = str(len(body))
+        response.body = body
 
 
 async def _to_docs(_: web.Request) -> web.StreamResponse:
@@ -140,20 +143,25 @@ class Server:
     """A listening application."""
 
     port: int
+    _listener: asyncio.Server
     _runner: web.AppRunner
 
     async def close(self) -> None:
         """Take no new connections, let requests under way finish (bounded), then close."""
+        self._listener.close()
         await self._runner.cleanup()
 
 
 async def serve(app: web.Application, host: str, port: int, *, shutdown: float = SHUTDOWN) -> Server:
-    """Listen. Raises OSError. No access log: paths carry identifiers."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=shutdown, keepalive_timeout=75.0)
+    """Listen. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    runner = web.AppRunner(app, shutdown_timeout=shutdown)
     await runner.setup()
+    manager = runner.server
+    assert manager is not None
     try:
-        await web.TCPSite(runner, host, port).start()
+        listener = await loop.create_server(lambda: Connection(manager, loop), host, port, backlog=BACKLOG)
     except OSError:
         await runner.cleanup()
         raise
-    return Server(int(runner.addresses[0][1]), runner)
+    return Server(int(listener.sockets[0].getsockname()[1]), listener, runner)

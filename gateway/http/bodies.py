@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,10 +12,12 @@ from typing import Any
 import aiohttp
 from aiohttp import BodyPartReader, web
 
-from gateway.adapters.base import Native
+from gateway.adapters import strict_json
+from gateway.adapters.base import AdapterError, Native
 from gateway.errors import GatewayError, RefusedByUs
 from gateway.http.limits import Limits
 from gateway.http.ports import Upload
+from gateway.http.requests import header
 from gateway.messages import Problem
 
 PIECE = 256 * 1024
@@ -24,26 +25,52 @@ PIECE = 256 * 1024
 MAX_JSON = 64 * 1024
 """Bytes of the small JSON bodies of ack and reject."""
 MAX_NAME = 255
+_NOT_IN_NAME = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+"""Bytes that are not UTF-8 arrive as surrogates."""
+_ENCODINGS = {"Content-Encoding", "Content-Transfer-Encoding"}
+"""Deprecated in forms (RFC 7578 section 4.7); the bytes would not be those that the digest is of."""
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
 
 
-async def read_whole(source: web.Request | BodyPartReader, most: int, pause: float) -> bytes:
-    """A body of at most `most` bytes. Raises RefusedByUs."""
-    buffer = bytearray()
-    async for piece in _pieces(source, pause):
-        buffer += piece
-        if len(buffer) > most:
-            raise RefusedByUs("body-too-large")
-    return bytes(buffer)
+class _Patience:
+    """How long to wait for the next bytes of one body: no long pause, and not for ever."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._pause = limits.read_timeout
+        self._ends = self._now() + limits.body_timeout
+
+    def next(self) -> asyncio.Timeout:
+        """Raises TimeoutError from within its block."""
+        return asyncio.timeout_at(min(self._now() + self._pause, self._ends))
+
+
+class _Budget:
+    """How many bytes may still come."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    async def spend(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The same pieces. Raises RefusedByUs("body-too-large") at the one that is too much."""
+        async for piece in pieces:
+            self._left -= len(piece)
+            if self._left < 0:
+                raise RefusedByUs("body-too-large")
+            yield piece
+
+
+async def _whole(source: web.Request | BodyPartReader, most: int, patience: _Patience) -> bytes:
+    return b"".join([piece async for piece in _Budget(most).spend(_pieces(source, patience))])
 
 
 async def read_json(request: web.Request, limits: Limits) -> Any:
     """A small JSON object. Raises RefusedByUs."""
-    body = await read_whole(request, MAX_JSON, limits.read_timeout)
+    body = await _whole(request, MAX_JSON, _Patience(limits))
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise RefusedByUs("malformed-body") from None
+        value = strict_json.loads(body)
+    except AdapterError as error:
+        raise RefusedByUs("malformed-body", problems=error.problems) from None
     if not isinstance(value, dict):
         raise RefusedByUs("bad-request", problems=[Problem("", "type: object")])
     return value
@@ -51,32 +78,33 @@ async def read_json(request: web.Request, limits: Limits) -> Any:
 
 async def read_message(request: web.Request, limits: Limits) -> tuple[Native, AsyncIterator[Upload]]:
     """The message, and the attachments as they stream in (multipart/form-data). Raises RefusedByUs."""
-    if media_type_of(request.headers.get("Content-Type")) != "multipart/form-data":
-        media_type = media_type_of(request.headers.get("Content-Type"), required=True)
-        body = await read_whole(request, limits.message_bytes, limits.read_timeout)
+    patience = _Patience(limits)
+    media_type = _media_type(request)
+    if media_type != "multipart/form-data":
+        body = await _whole(request, limits.message_bytes, patience)
         return Native(media_type, body), _none()
     try:
         reader = await request.multipart()
     except ValueError:
         raise RefusedByUs("malformed-body") from None
-    part = await _next(reader, limits)
+    part = await _next(reader, patience)
     if part is None or part.name != "message":
         problem = Problem("/message", "the first part of the form")
         raise RefusedByUs("bad-request", problems=[problem])
-    media_type = media_type_of(part.headers.get("Content-Type"), required=True)
-    body = await read_whole(part, limits.message_bytes, limits.read_timeout)
-    return Native(media_type, body), _uploads(reader, limits)
+    media_type = _media_type(part)
+    body = await _whole(part, limits.message_bytes, patience)
+    return Native(media_type, body), _uploads(reader, limits, patience)
 
 
-def media_type_of(header: str | None, *, required: bool = False) -> str:
-    """A Content-Type without parameters, lower case. Any charset but UTF-8 is refused."""
-    media_type, _, parameters = (header or "").partition(";")
+def _media_type(source: web.Request | BodyPartReader) -> str:
+    """The Content-Type without parameters, lower case. Any charset but UTF-8 is refused."""
+    media_type, _, parameters = (header(source, "Content-Type") or "").partition(";")
     media_type = media_type.strip().lower()
     charset = re.search(r"charset\s*=\s*\"?([^\s\";]+)", parameters, re.IGNORECASE)
     if charset and charset[1].lower() not in {"utf-8", "utf8", "us-ascii"}:
         raise RefusedByUs("malformed-body", problems=[Problem("", "charset: utf-8")])
-    if required and not _MEDIA_TYPE.fullmatch(media_type):
-        raise RefusedByUs("unsupported-format", problems=[Problem("/header/Content-Type", "required")])
+    if not _MEDIA_TYPE.fullmatch(media_type):
+        raise RefusedByUs("unsupported-format", problems=[Problem("/header/Content-Type", "a media type")])
     return media_type
 
 
@@ -85,9 +113,11 @@ async def _none() -> AsyncIterator[Upload]:
     yield
 
 
-async def _uploads(reader: aiohttp.MultipartReader, limits: Limits) -> AsyncIterator[Upload]:
-    count = 0
-    while (part := await _next(reader, limits)) is not None:
+async def _uploads(
+    reader: aiohttp.MultipartReader, limits: Limits, patience: _Patience
+) -> AsyncIterator[Upload]:
+    budget, count = _Budget(limits.attachment_bytes), 0
+    while (part := await _next(reader, patience)) is not None:
         where = f"/attachments/{count}"
         count += 1
         if part.name != "attachment":
@@ -95,20 +125,19 @@ async def _uploads(reader: aiohttp.MultipartReader, limits: Limits) -> AsyncIter
         if count > limits.attachments:
             raise RefusedByUs("body-too-large", problems=[Problem(where, f"at most {limits.attachments}")])
         name = part.filename or f"attachment-{count}"
-        if len(name) > MAX_NAME:
-            raise RefusedByUs(
-                "bad-request", problems=[Problem(where, f"name: at most {MAX_NAME} characters")]
-            )
-        media_type = media_type_of(part.headers.get("Content-Type")) or "application/octet-stream"
-        if not _MEDIA_TYPE.fullmatch(media_type):
+        if len(name) > MAX_NAME or _NOT_IN_NAME.search(name):
+            rule = f"name: at most {MAX_NAME} characters of UTF-8, no control characters"
+            raise RefusedByUs("bad-request", problems=[Problem(where, rule)])
+        media_type = part.headers.get("Content-Type", "application/octet-stream").partition(";")[0].strip()
+        if not _MEDIA_TYPE.fullmatch(media_type.lower()):
             raise RefusedByUs("bad-request", problems=[Problem(where, "a media type")])
         digest = _digest(part.headers.get("Content-Digest"), where)
-        yield Upload(name, media_type, digest, _pieces(part, limits.read_timeout))
+        yield Upload(name, media_type.lower(), digest, budget.spend(_pieces(part, patience)))
 
 
-async def _next(reader: aiohttp.MultipartReader, limits: Limits) -> BodyPartReader | None:
+async def _next(reader: aiohttp.MultipartReader, patience: _Patience) -> BodyPartReader | None:
     try:
-        async with asyncio.timeout(limits.read_timeout):
+        async with patience.next():
             part = await reader.next()
     except TimeoutError:
         raise RefusedByUs("request-timeout") from None
@@ -118,13 +147,15 @@ async def _next(reader: aiohttp.MultipartReader, limits: Limits) -> BodyPartRead
         raise RefusedByUs("malformed-body") from None
     if part is not None and not isinstance(part, BodyPartReader):
         raise RefusedByUs("malformed-body", problems=[Problem("", "parts are not nested")])
+    if part is not None and _ENCODINGS & part.headers.keys():
+        raise RefusedByUs("malformed-body", problems=[Problem("", "parts are not encoded")])
     return part
 
 
-async def _pieces(source: web.Request | BodyPartReader, pause: float) -> AsyncIterator[bytes]:
+async def _pieces(source: web.Request | BodyPartReader, patience: _Patience) -> AsyncIterator[bytes]:
     while True:
         try:
-            async with asyncio.timeout(pause):
+            async with patience.next():
                 if isinstance(source, BodyPartReader):
                     piece = await source.read_chunk(PIECE)
                 else:

@@ -6,17 +6,30 @@ logs. Those bytes may be part of a message.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
 
 from gateway.http import problems
 
+KEEPALIVE = 75.0
+"""Seconds that an idle connection stays open for the next request."""
 
-class Connection(web.RequestHandler[web.Request]):
+
+class Connection(web.RequestHandler):
     """As aiohttp's, but errors are problem documents."""
 
     __slots__ = ()
+
+    def __init__(self, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+        # No access log: paths carry identifiers. aiohttp takes None, which its annotation forgets.
+        super().__init__(
+            manager,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]
+            keepalive_timeout=KEEPALIVE,
+        )
 
     def handle_error(
         self,

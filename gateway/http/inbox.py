@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
@@ -12,7 +13,7 @@ from gateway.errors import RefusedByPeer, RefusedByUs
 from gateway.http import render
 from gateway.http.bodies import read_json
 from gateway.http.keys import LIMITS, PRINCIPAL, RECEIVING
-from gateway.http.ports import OpenedMessage, Permission
+from gateway.http.ports import OpenedMessage, Permission, Receiving
 from gateway.http.requests import NO_STORE, answer, flag, identifier, number, permitted
 from gateway.messages import UUID4, AgencyId, MessageId, Problem, Reason
 
@@ -20,6 +21,9 @@ MAX_PAGE = 100
 MAX_WAIT = 60
 """Seconds."""
 MAX_CURSOR = 2**62
+PAGE_CONTENT = 8 * 1024 * 1024
+"""Bytes of content after which a page ends early: the node's memory is bounded, whatever the limit asked for."""
+_GONE = {"not-found", "already-final", "expired"}
 JSON = "application/json"
 
 
@@ -35,24 +39,39 @@ async def list_inbox(request: web.Request) -> web.Response:
     limit = number(request, "limit", 50, least=1, most=MAX_PAGE)
     wait = number(request, "wait", 0, most=MAX_WAIT)
     with_content = flag(request, "content")
-    messages = []
     entries = await receiving.list(agency, after=after, limit=limit, wait=float(wait))
-    for one in entries:
-        item = render.entry(one)
-        if with_content:
-            opened = await receiving.open(agency, one.header.message_id, [JSON])
-            item["content"] = json.loads(opened.native.body)
-            item |= render.opened(opened)
-        messages.append(item)
     cursor = entries[-1].sequence if entries else after
+    messages = [render.entry(one) for one in entries]
+    if with_content:
+        messages, cursor = await _with_content(receiving, agency, messages, cursor)
     link = f'</v1/inbox?after={cursor}&limit={limit}>; rel="next"'
     return answer({"messages": messages, "next": cursor}, headers={"Link": link})
+
+
+async def _with_content(
+    receiving: Receiving, agency: AgencyId, entries: list[dict[str, Any]], cursor: int
+) -> tuple[list[dict[str, Any]], int]:
+    """The same page with each message opened, or as much of it as may be in memory; and its cursor."""
+    messages, size = [], 0
+    for one in entries:
+        if size >= PAGE_CONTENT:
+            return messages, messages[-1]["sequence"]
+        try:
+            opened = await receiving.open(agency, one["message_id"], [JSON])
+        except RefusedByUs as error:
+            if error.code in _GONE:
+                continue  # answered by another request, or expired, since the page was read
+            raise
+        size += len(opened.native.body)
+        messages.append({**one, "content": json.loads(opened.native.body), **render.opened(opened)})
+    return messages, cursor
 
 
 async def open_message(request: web.Request) -> web.Response:
     """One message, in the format asked for."""
     agency, message_id = _agency(request), MessageId(identifier(request))
-    opened = await request.app[RECEIVING].open(agency, message_id, accepted(request.headers.get("Accept")))
+    accept = accepted(", ".join(request.headers.getall("Accept", [])))
+    opened = await request.app[RECEIVING].open(agency, message_id, accept)
     if opened.native.media_type == JSON:
         return answer(
             {
@@ -99,12 +118,13 @@ async def attachment(request: web.Request) -> web.StreamResponse:
     try:
         async for piece in chunks:
             await response.write(piece)
-    except RefusedByPeer:
+        await response.write_eof()
+    except Exception as error:
         # The headers are out: cutting the connection short of Content-Length is the only way to say no.
         if request.transport is not None:
             request.transport.abort()
-        return response
-    await response.write_eof()
+        if not isinstance(error, RefusedByPeer | ConnectionError):
+            raise
     return response
 
 
@@ -143,10 +163,10 @@ async def reject(request: web.Request) -> web.Response:
     return answer(render.answered(await request.app[RECEIVING].reject(agency, message_id, reason)))
 
 
-def accepted(header: str | None) -> list[str]:
-    """The media types of an Accept header, best first (RFC 9110 section 12.5.1)."""
+def accepted(header: str) -> list[str]:
+    """The media types of an Accept header, best first (RFC 9110 section 12.5.1). Raises RefusedByUs."""
     weighted = []
-    for position, part in enumerate((header or "").split(",")):
+    for position, part in enumerate(header.split(",")):
         media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
         if not media_type:
             continue
@@ -159,6 +179,8 @@ def accepted(header: str | None) -> list[str]:
                     weight = 0.0
         if weight > 0:
             weighted.append((-weight, position, media_type))
+    if header.strip() and not weighted:
+        raise RefusedByUs("not-acceptable")
     return [media_type for _, _, media_type in sorted(weighted)]
 
 

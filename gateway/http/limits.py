@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import Unavailable
@@ -21,6 +20,8 @@ class Limits:
     requests: int = 256
     read_timeout: float = 30.0
     """Pause within a body."""
+    body_timeout: float = 900.0
+    """The whole body, attachments included."""
     rate: float = 1000.0
     """Requests a second for one token, on average."""
     burst: float = 2000.0
@@ -47,10 +48,9 @@ class RateLimit:
 class InFlight:
     """Requests under way at once."""
 
-    def __init__(self, most: int, on_change: Callable[[int], None] = lambda count: None) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
         self._count = 0
-        self._on_change = on_change
 
     def __enter__(self) -> None:
         if self._count >= self._most:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 from gateway.errors import RefusedByUs
 from gateway.http.keys import PRINCIPAL
@@ -29,6 +29,14 @@ def single(request: web.Request, name: str) -> str | None:
     values = request.query.getall(name, [])
     if len(values) > 1:
         raise RefusedByUs("bad-request", problems=[Problem(f"/query/{name}", "given once")])
+    return values[0] if values else None
+
+
+def header(request: web.Request | BodyPartReader, name: str) -> str | None:
+    """A header that may be given once. Raises RefusedByUs."""
+    values = request.headers.getall(name, [])
+    if len(values) > 1:
+        raise RefusedByUs("bad-request", problems=[Problem(f"/header/{name}", "given once")])
     return values[0] if values else None
 
 

@@ -11,7 +11,7 @@ from gateway.http import render
 from gateway.http.bodies import read_message
 from gateway.http.keys import LIMITS, PRINCIPAL, SENDING
 from gateway.http.ports import Permission, Submission
-from gateway.http.requests import answer, identifier, permitted, single
+from gateway.http.requests import answer, header, identifier, permitted, single
 from gateway.messages import AGENCY_ID, UUID4, AgencyId, CaseId, MessageId, Problem
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -72,7 +72,7 @@ def _parameters(request: web.Request) -> dict[str, str]:
 
 def _idempotency_key(request: web.Request) -> str:
     """The key, bare or as the quoted string of draft-ietf-httpapi-idempotency-key-header."""
-    key = request.headers.get("Idempotency-Key", "")
+    key = header(request, "Idempotency-Key") or ""
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not _KEY.fullmatch(key):

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from gateway.messages import UUID4
-from gateway.transport.base import Lane, TransportFull, TransportUnavailable
-from gateway.transport.embedded import EmbeddedTransport, create_queues
+from gateway.transport.base import Lane, TransportFull, TransportUnavailable, Unroutable
+from gateway.transport.embedded import EmbeddedTransport, _names, create_queues
 from tests.transport.ground import HOUR, POLICE, Collector, dead_in_spool, now, sealed
 
 PROJECT = Path(__file__).parents[2]
@@ -106,7 +106,7 @@ async def test_only_the_owner_may_read_what_waits(node: EmbeddedTransport, queue
     await node.publish(sealed(b"body"))
     (name,) = names(queue)
     assert (queue / name).stat().st_mode & 0o077 == 0
-    assert queue.stat().st_mode & 0o077 == 0
+    assert queue.stat().st_mode & 0o077 == 0  # noqa: ASYNC240 - a test may block
 
 
 async def test_an_acknowledged_thing_leaves_nothing_behind(node: EmbeddedTransport, queue: Path) -> None:
@@ -180,7 +180,7 @@ async def test_it_is_not_connected_while_the_spool_folder_is_missing(
 ) -> None:
     assert node.connected
     away = tmp_path.with_name(f"{tmp_path.name}-away")
-    tmp_path.rename(away)
+    tmp_path.rename(away)  # noqa: ASYNC240 - a test may block
     assert not node.connected
     away.rename(tmp_path)
     assert node.connected
@@ -205,13 +205,13 @@ async def test_a_consumer_goes_on_when_its_folder_was_away_for_a_moment(
     loop = asyncio.get_running_loop()
     is_away = False
 
-    def listdir(folder: Path) -> list[str]:
+    def look(folder: Path) -> list[str]:
         loop.call_soon_threadsafe(looks.put_nowait, is_away)
         if is_away:
             raise FileNotFoundError
-        return names(folder)
+        return _names(folder)
 
-    monkeypatch.setattr("gateway.transport.embedded.os.listdir", listdir)
+    monkeypatch.setattr("gateway.transport.embedded._names", look)
     collector = Collector()
     await node.consume(POLICE, Lane.MESSAGES, collector, prefetch=1)
     is_away = True
@@ -232,8 +232,8 @@ from gateway.transport.embedded import EmbeddedTransport
 async def publish(node):
     while True:
         name = str(uuid.uuid4())
-        body = name.encode() * 10_000
-        await node.publish(Sealed(name, "police", Lane.MESSAGES, time.time_ns() // 1_000_000 + 3_600_000, body))
+        expires = time.time_ns() // 1_000_000 + 3_600_000
+        await node.publish(Sealed(name, "police", Lane.MESSAGES, expires, name.encode() * 10_000))
         print(name, flush=True)
 
 async def main():
@@ -315,11 +315,9 @@ async def test_a_killed_consumer_lets_go_of_the_queue_and_of_what_it_had(
     assert came.redelivered
 
 
-async def test_a_spool_that_vanished_is_an_unroutable_recipient_not_a_crash(
+async def test_a_queue_that_vanished_is_an_unroutable_recipient_not_a_crash(
     node: EmbeddedTransport, queue: Path
 ) -> None:
     shutil.rmtree(queue)
-    from gateway.transport.base import Unroutable
-
     with pytest.raises(Unroutable):
         await node.publish(sealed(b"body"))
