@@ -31,7 +31,6 @@ from gateway.store import inbox, receipts
 from gateway.store.base import Session
 from gateway.transport.base import Delivery, Lane, Sealed
 
-
 MAX_FAULTS = 3
 """Times a delivery may fail in a way nobody foresaw before it is set aside."""
 

@@ -178,13 +178,14 @@ class Intake:
         self._parts.metrics.step("validate", validated - adapted)
         self._parts.metrics.step("policy", time.perf_counter() - validated)
         body = submission.body
-        original = (
-            None
-            if adapter.name == json_native.ADAPTER.name
-            else Original(adapter.name, body.media_type, Sensitive(body.body))
-        )
+        original = None
+        if adapter.name == json_native.ADAPTER.name:
+            document = body.body  # canonical as it came: it travels as its sender wrote it
+        else:
+            document = json_native.dumps(canonical.document)
+            original = Original(adapter.name, body.media_type, Sensitive(body.body))
         return _Checked(
-            document=Sensitive(json_native.dumps(canonical.document)),
+            document=Sensitive(document),
             type=canonical.type,
             version=canonical.version,
             warnings=tuple(schemas.warnings(canonical.type, canonical.version, canonical.document)),

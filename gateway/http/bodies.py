@@ -6,15 +6,18 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import aiohttp
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.adapters import strict_json
 from gateway.adapters.base import AdapterError, Native
-from gateway.errors import GatewayError, RefusedByUs
+from gateway.errors import RefusedByUs
+from gateway.http import problems
 from gateway.http.limits import Limits
 from gateway.http.ports import Upload
 from gateway.http.requests import header
@@ -27,8 +30,9 @@ MAX_JSON = 64 * 1024
 MAX_NAME = 255
 _NOT_IN_NAME = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 """Bytes that are not UTF-8 arrive as surrogates."""
-_ENCODINGS = {"Content-Encoding", "Content-Transfer-Encoding"}
-"""Deprecated in forms (RFC 7578 section 4.7); the bytes would not be those that the digest is of."""
+_AS_IT_IS = {"binary", "8bit", "7bit", "identity"}
+"""Encodings of a part that change nothing. Others are deprecated in forms (RFC 7578 section 4.7), and the
+bytes would not be those that the digest is of."""
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
 
 
@@ -136,41 +140,44 @@ async def _uploads(
 
 
 async def _next(reader: aiohttp.MultipartReader, patience: _Patience) -> BodyPartReader | None:
-    try:
+    with _refusals():
         async with patience.next():
             part = await reader.next()
-    except TimeoutError:
-        raise RefusedByUs("request-timeout") from None
-    except (aiohttp.ClientError, ConnectionError, EOFError):
-        raise RefusedByUs("incomplete-body") from None
-    except ValueError:
-        raise RefusedByUs("malformed-body") from None
     if part is not None and not isinstance(part, BodyPartReader):
         raise RefusedByUs("malformed-body", problems=[Problem("", "parts are not nested")])
-    if part is not None and _ENCODINGS & part.headers.keys():
-        raise RefusedByUs("malformed-body", problems=[Problem("", "parts are not encoded")])
+    if part is not None:
+        for name in ("Content-Encoding", "Content-Transfer-Encoding"):
+            if part.headers.get(name, "binary").strip().lower() not in _AS_IT_IS:
+                raise RefusedByUs("malformed-body", problems=[Problem("", "parts are not encoded")])
     return part
 
 
 async def _pieces(source: web.Request | BodyPartReader, patience: _Patience) -> AsyncIterator[bytes]:
     while True:
-        try:
+        with _refusals():
             async with patience.next():
                 if isinstance(source, BodyPartReader):
                     piece = await source.read_chunk(PIECE)
                 else:
                     piece = await source.content.readany()
-        except TimeoutError:
-            raise RefusedByUs("request-timeout") from None
-        except (aiohttp.ClientError, ConnectionError, EOFError, AssertionError):
-            raise RefusedByUs("incomplete-body") from None
-        except ValueError:
-            raise RefusedByUs("malformed-body") from None
-        except web.HTTPException as error:
-            raise GatewayError("malformed-body" if error.status < 500 else "internal-error") from None
         if not piece:
             return
         yield bytes(piece)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What aiohttp raises while it reads a body, in our words: its own quote the body."""
+    try:
+        yield
+    except TimeoutError:
+        raise RefusedByUs("request-timeout") from None
+    except (aiohttp.ClientError, ConnectionError, EOFError, AssertionError):
+        raise RefusedByUs("incomplete-body") from None
+    except (ValueError, web.RequestPayloadError, HttpProcessingError):
+        raise RefusedByUs("malformed-body") from None
+    except web.HTTPException as error:
+        raise problems.of_status(error.status) from None
 
 
 def _digest(header: str | None, where: str) -> bytes | None:

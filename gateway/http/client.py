@@ -165,5 +165,6 @@ def _form(body: bytes, media_type: str, attachments: Sequence[File]) -> aiohttp.
     for one in attachments:
         headers = {"Content-Type": one.media_type} | ({"Content-Digest": one.digest} if one.digest else {})
         part = form.append(io.BytesIO(one.body) if isinstance(one.body, bytes) else one.body, headers)
-        part.set_content_disposition("form-data", name="attachment", filename=one.name)
+        # RFC 7578 section 4.2: the name as it is, in UTF-8; what aiohttp would percent-encode nobody decodes.
+        part.set_content_disposition("form-data", quote_fields=False, name="attachment", filename=one.name)
     return form

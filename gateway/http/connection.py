@@ -15,6 +15,8 @@ from gateway.http import problems
 
 KEEPALIVE = 75.0
 """Seconds that an idle connection stays open for the next request."""
+LINGER = 2.0
+"""Seconds that the rest of a refused body may still come, so that its sender gets to read the answer."""
 
 
 class Connection(web.RequestHandler):
@@ -29,6 +31,7 @@ class Connection(web.RequestHandler):
             loop=loop,
             access_log=None,  # type: ignore[arg-type]
             keepalive_timeout=KEEPALIVE,
+            lingering_time=LINGER,
         )
 
     def handle_error(

@@ -22,7 +22,7 @@ MAX_WAIT = 60
 """Seconds."""
 MAX_CURSOR = 2**62
 PAGE_CONTENT = 8 * 1024 * 1024
-"""Bytes of content after which a page ends early: the node's memory is bounded, whatever the limit asked for."""
+"""Bytes of content after which a page ends early, so that its size in memory is bounded."""
 _GONE = {"not-found", "already-final", "expired"}
 JSON = "application/json"
 
@@ -52,7 +52,8 @@ async def _with_content(
     receiving: Receiving, agency: AgencyId, entries: list[dict[str, Any]], cursor: int
 ) -> tuple[list[dict[str, Any]], int]:
     """The same page with each message opened, or as much of it as may be in memory; and its cursor."""
-    messages, size = [], 0
+    messages: list[dict[str, Any]] = []
+    size = 0
     for one in entries:
         if size >= PAGE_CONTENT:
             return messages, messages[-1]["sequence"]

@@ -45,7 +45,7 @@ class Store(Protocol):
         ...
 
     async def read(self, job: Job[T]) -> T:
-        """Run `job` on a committed snapshot; it must not write."""
+        """Run a small, indexed `job` on what is committed; it must not write."""
         ...
 
     async def close(self) -> None:

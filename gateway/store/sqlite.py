@@ -1,8 +1,11 @@
-"""SQLite behind the Store interface: one writer thread with group commit, one reader thread.
+"""SQLite behind the Store interface: one writer thread with group commit; reads where they are asked for.
 
 Durability: WAL with synchronous=FULL, so COMMIT returns after the WAL is fsynced. The writer takes every
 job that waits, runs each under its own savepoint in one transaction, commits once, and only then lets
 the callers go on: a hundred concurrent requests share one fsync.
+
+Reads run on the caller's thread, on a connection of their own: in WAL mode they never wait for the writer,
+they are small and indexed, and handing one to a thread and back costs several times the read itself.
 """
 
 from __future__ import annotations
@@ -47,15 +50,12 @@ class SqliteStore:
         self._on_commit = on_commit
         self._healthy = True
         self._closed = False
-        self._writes: queue.Queue[_Work | None] = queue.Queue(MAX_WAITING)
-        self._reads: queue.Queue[_Work | None] = queue.Queue(MAX_WAITING)
+        self._writes: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         _migrate(path)
-        self._threads = [
-            threading.Thread(target=self._write_loop, name="store-writer", daemon=True),
-            threading.Thread(target=self._read_loop, name="store-reader", daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._reader = _connect(path)
+        self._reader.execute("PRAGMA query_only=ON")
+        self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
+        self._writer.start()
 
     @staticmethod
     def create(path: Path) -> None:
@@ -74,32 +74,33 @@ class SqliteStore:
 
     async def write(self, job: Job[T]) -> T:
         """See Store.write."""
-        return await self._ask(self._writes, job)
+        if self._closed:
+            raise Unavailable("shutting-down")
+        if self._writes.qsize() >= MAX_WAITING:
+            raise Unavailable("busy")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._writes.put((job, loop, future))
+        # A caller that is cancelled must not undo what may already be committed: the job runs on.
+        return await asyncio.shield(future)
 
     async def read(self, job: Job[T]) -> T:
         """See Store.read."""
-        return await self._ask(self._reads, job)
+        if self._closed:
+            raise Unavailable("shutting-down")
+        try:
+            return job(cast("Session", self._reader))
+        except sqlite3.Error:
+            raise Unavailable("store-unavailable") from None
 
     async def close(self) -> None:
         """See Store.close."""
         if self._closed:
             return
         self._closed = True
-        for waiting, thread in zip((self._writes, self._reads), self._threads, strict=True):
-            await asyncio.to_thread(waiting.put, None)
-            await asyncio.to_thread(thread.join, 30.0)
-
-    async def _ask(self, waiting: queue.Queue[_Work | None], job: Job[T]) -> T:
-        if self._closed:
-            raise Unavailable("shutting-down")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        try:
-            waiting.put_nowait((job, loop, future))
-        except queue.Full:
-            raise Unavailable("busy") from None
-        # A caller that is cancelled must not undo what may already be committed: the job runs on.
-        return await asyncio.shield(future)
+        self._writes.put(None)
+        await asyncio.to_thread(self._writer.join, 30.0)
+        self._reader.close()
 
     def _write_loop(self) -> None:
         connection = _connect(self._path)
@@ -126,15 +127,6 @@ class SqliteStore:
             outcomes = [(None, Unavailable("store-unavailable")) for _ in batch]
         _answer(batch, outcomes)
         self._on_commit(len(batch), time.perf_counter() - started)
-
-    def _read_loop(self) -> None:
-        connection = _connect(self._path)
-        connection.execute("PRAGMA query_only=ON")
-        stopping = False
-        while not stopping:
-            batch, stopping = _take(self._reads)
-            _answer(batch, [_read_one(connection, job) for job, _, _ in batch])
-        connection.close()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -168,7 +160,7 @@ def _migrate(path: Path) -> None:
         raise StartupError(f"cannot use the database {path}: {error.sqlite_errorname}") from None
 
 
-def _take(waiting: queue.Queue[_Work | None]) -> tuple[list[_Work], bool]:
+def _take(waiting: queue.SimpleQueue[_Work | None]) -> tuple[list[_Work], bool]:
     """Wait for one job, then take all that wait too, up to MAX_BATCH. True: the end was asked for."""
     batch: list[_Work] = []
     item = waiting.get()
@@ -196,15 +188,6 @@ def _run_alone(connection: sqlite3.Connection, job: Job[T]) -> tuple[T | None, B
         return None, error
     connection.execute("RELEASE job")
     return result, None
-
-
-def _read_one(connection: sqlite3.Connection, job: Job[T]) -> tuple[T | None, BaseException | None]:
-    try:
-        return job(cast(Session, connection)), None
-    except sqlite3.Error:
-        return None, Unavailable("store-unavailable")
-    except Exception as error:  # noqa: BLE001 - whatever a job raises is its caller's to handle
-        return None, error
 
 
 def _rollback(connection: sqlite3.Connection) -> None:

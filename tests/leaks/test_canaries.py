@@ -226,7 +226,7 @@ def test_planted_leaks_in_logs_do_not_get_out(seen: Seen, capfd: pytest.CaptureF
     try:
         raise ValueError(word)
     except ValueError as error:
-        log.error("internal-error", exc=error)  # noqa: TRY400
+        log.error("internal-error", exc=error)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn(word, stacklevel=1)
