@@ -67,11 +67,6 @@ CODES: dict[str, Code] = {
     "idempotency-key-reused": Code(
         422, "This Idempotency-Key came with a different request", "Use a fresh key for a new message."
     ),
-    "request-in-progress": Code(
-        409,
-        "A request with this Idempotency-Key is still running",
-        "Wait, then repeat the request with the same key.",
-    ),
     # formats and content
     "unsupported-format": Code(
         415,

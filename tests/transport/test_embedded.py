@@ -20,6 +20,7 @@ from gateway.transport.embedded import EmbeddedTransport, _names, create_queues
 from tests.transport.ground import HOUR, POLICE, Collector, dead_in_spool, now, sealed
 
 PROJECT = Path(__file__).parents[2]
+SOME_ID = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
 
 
 @pytest.fixture
@@ -59,12 +60,12 @@ async def test_a_temporary_file_of_a_killed_publisher_is_ignored(
     [
         "notes.txt",
         "core",
-        f"1.{uuid.uuid4()}",
+        f"1.{SOME_ID}",
         "1.not-a-uuid.2",
-        f"one.{uuid.uuid4()}.2",
-        f"1.{uuid.uuid4()}.never",
-        f"1.{uuid.uuid4()}.2.bak",
-        f"1.{uuid.uuid4()}.\N{SUPERSCRIPT TWO}",
+        f"one.{SOME_ID}.2",
+        f"1.{SOME_ID}.never",
+        f"1.{SOME_ID}.2.bak",
+        f"1.{SOME_ID}.\N{SUPERSCRIPT TWO}",
         f"1.{uuid.UUID(int=1)}.2",
     ],
 )
