@@ -124,14 +124,6 @@ class _Gate:
 
 async def _finish(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(problems.SECURITY)
-    if isinstance(response, web.HTTPException) and response.status >= 400:
-        # Refused before the gate (an Expect header): aiohttp's page would quote the request.
-        problem = problems.of_http(response)
-        body = problem.body if isinstance(problem.body, bytes) else b""
-        response.set_status(problem.status)
-        response.headers.update(problem.headers)
-        response.headers["Content-Length"] = str(len(body))
-        response.body = body
 
 
 async def _to_docs(_: web.Request) -> web.StreamResponse:

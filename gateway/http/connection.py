@@ -49,5 +49,13 @@ class Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; aiohttp's own pages, for what it refused before the gate (Expect), are replaced."""
+        if isinstance(resp, web.HTTPException) and resp.status >= 400:
+            resp = problems.of_http(resp)
+        return await super().finish_response(request, resp, start_time)
+
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: failures of ours are reported by the gate in app.py, the rest is the caller's."""

@@ -162,7 +162,7 @@ async def test_a_path_that_is_not_there(world: World, path: str) -> None:
         ("PUT", "/v1/inbox", {"GET"}),
         ("HEAD", "/v1/inbox", {"GET"}),
         ("OPTIONS", "/v1/messages", {"POST"}),
-        ("CANARY", "/v1/messages", {"POST"}),
+        ("PURGE", "/v1/messages", {"POST"}),
         ("POST", "/docs", {"GET", "HEAD"}),
     ],
 )
@@ -174,7 +174,6 @@ async def test_a_method_that_is_not_allowed_and_which_are(
     assert set(answer.headers["Allow"].split(",")) == allow
     if method != "HEAD":
         assert answer.code == "method-not-allowed"
-        assert b"CANARY" not in answer.body
 
 
 CANARY = b"Jane-Canary"
@@ -184,6 +183,7 @@ CANARY = b"Jane-Canary"
     "raw",
     [
         CANARY + b"\r\n\r\n",
+        CANARY + b" /v1/messages HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /docs HTTP/1.1\r\nHost: x\r\nBad header " + CANARY + b"\r\n\r\n",
         b"GET /docs HTTP/1.1\r\nHost: x\r\nX: " + CANARY * 2000 + b"\r\n\r\n",
         b"GET /" + CANARY * 2000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -197,6 +197,7 @@ CANARY = b"Jane-Canary"
     ],
     ids=[
         "no request",
+        "unknown method",
         "no header",
         "long header",
         "long path",
