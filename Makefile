@@ -40,7 +40,7 @@ format: $(DEV) ## Sort imports and lay out the code
 	@$(BIN)/ruff format --quiet $(CODE)
 
 docs: $(DEV) ## Write the generated parts of docs/
-	@$(BIN)/python tools/document-observability
+	@$(BIN)/python tools/document
 	@$(BIN)/python -m gateway.schemas.document > docs/messages.md
 	@$(BIN)/gateway config describe > docs/config.md
 
