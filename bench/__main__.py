@@ -8,6 +8,7 @@ import os
 import platform
 import statistics
 import tempfile
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import uvloop
 
 from bench.load import Load, Outcome
 from bench.nodes import RECIPIENT, SENDER, BenchNode, start_pair
-from bench.raw import round_trips
+from bench.raw import Ceiling, ceiling
 from gateway.transport import topology
 from tests.rabbit import RabbitNode
 
@@ -57,38 +58,29 @@ async def _measure(options: argparse.Namespace, folder: Path, url: str) -> None:
     sender, recipient = start_pair(folder, url)
     try:
         load = Load(sender, recipient, body)
-        warm = await load.run(300, in_flight=options.in_flight)
+        await load.run(300, in_flight=options.in_flight)
         size = _envelope_size(sender)
-        ceiling = await round_trips(url, size=size, count=options.referrals, in_flight=options.in_flight)
-        cpu, broker_cpu, own, steps = (
-            _cpu(sender, recipient),
-            _beam_cpu(),
-            _own_cpu(),
-            _steps(sender, recipient),
-        )
+        before = await ceiling(url, size=size, count=options.referrals, in_flight=options.in_flight)
+        steps = _steps(sender, recipient)
+        cpu, broker_cpu, own = (sender.cpu(), recipient.cpu()), _beam_cpu(), _own_cpu()
         full = await load.run(options.referrals, in_flight=options.in_flight)
         rate = options.referrals / full.seconds
-        again = await round_trips(url, size=size, count=options.referrals, in_flight=options.in_flight)
-        print_throughput(rate, (ceiling + again) / 2, size, full)
-        used = [after - before for after, before in zip(_cpu(sender, recipient), cpu, strict=True)]
-        print_cpu(
-            options.referrals,
-            {
-                "sender's node": used[0],
-                "recipient's node": used[1],
-                "broker": _beam_cpu() - broker_cpu,
-                "load generator and raw run": _own_cpu() - own,
-            },
-            _steps(sender, recipient),
-            steps,
-        )
+        used = {
+            "sender's node": sender.cpu() - cpu[0],
+            "recipient's node": recipient.cpu() - cpu[1],
+            "broker": _beam_cpu() - broker_cpu,
+            "load generator": _own_cpu() - own,
+        }
+        spent = _steps(sender, recipient)
+        after = await ceiling(url, size=size, count=options.referrals, in_flight=options.in_flight)
+        print_throughput(rate, before, after, size, full)
+        print_cpu(options.referrals, used, spent, steps)
         half = await load.run(
             int(min(options.referrals, rate * 10)), in_flight=options.in_flight, rate=rate / 2
         )
         print_latency(rate / 2, half)
         if options.memory:
             await _memory(options, load, sender, recipient)
-        _ = warm
     finally:
         recipient.stop()
         sender.stop()
@@ -127,10 +119,6 @@ def _envelope_size(sender: BenchNode) -> int:
     return int(size)
 
 
-def _cpu(*nodes: BenchNode) -> list[float]:
-    return [node.cpu() for node in nodes]
-
-
 def _own_cpu() -> float:
     times = psutil.Process().cpu_times()
     return times.user + times.system
@@ -153,13 +141,21 @@ def _steps(*nodes: BenchNode) -> dict[str, float]:
     return totals
 
 
-def print_throughput(rate: float, ceiling: float, size: int, full: Outcome) -> None:
-    """Referrals a second against the ceiling of the parts."""
-    print("throughput")
-    print(f"  referrals end to end, every receipt back   {rate:8.0f} /s")
-    print(f"  raw aio-pika round trips, {size} bytes      {ceiling:8.0f} /s   (before and after, mean)")
-    print(f"  ratio                                      {rate / ceiling:8.2f}")
-    print(f"  429 or 503 while loaded                    {full.said_no:8d}\n")
+def print_throughput(rate: float, before: Ceiling, after: Ceiling, size: int, full: Outcome) -> None:
+    """Referrals a second against the ceiling of the parts, measured before and after."""
+
+    def mean(figure: Callable[[Ceiling], float]) -> float:
+        return (figure(before) + figure(after)) / 2
+
+    ceiling = mean(lambda one: one.round_trips)
+    print(f"throughput, {size} bytes an envelope")
+    print(f"  referrals end to end, every receipt back     {rate:8.0f} /s")
+    print(f"  raw: publish with confirm                    {mean(lambda one: one.published):8.0f} /s")
+    print(f"  raw: consume with ack                        {mean(lambda one: one.consumed):8.0f} /s")
+    print(f"  raw round trips, one after the other         {ceiling:8.0f} /s")
+    print(f"  raw round trips, both at once                {mean(lambda one: one.overlapped):8.0f} /s")
+    print(f"  ratio to round trips one after the other     {rate / ceiling:8.2f}")
+    print(f"  429 or 503 while loaded                      {full.said_no:8d}\n")
 
 
 def print_cpu(count: int, used: dict[str, float], after: dict[str, float], before: dict[str, float]) -> None:

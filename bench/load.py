@@ -11,6 +11,8 @@ import aiohttp
 
 from bench.nodes import RECIPIENT, BenchNode
 
+WINDOW = 512
+"""Referrals posted and not yet collected: the load that can go on for ever, not one that piles up."""
 PARAMETERS = {"to": RECIPIENT, "purpose": "safeguarding-children", "lawful_basis": "public-task"}
 
 
@@ -40,12 +42,13 @@ class Load:
         """As fast as `in_flight` posts at once allow, or at `rate` a second, evenly spaced."""
         outcome = Outcome()
         before = self._delivered()
+        room = asyncio.Semaphore(WINDOW)
         limits = aiohttp.TCPConnector(limit=in_flight + 8)
         async with aiohttp.ClientSession(connector=limits) as session:
             started = time.perf_counter()
-            collector = asyncio.ensure_future(self._collect(session, count, outcome))
+            collector = asyncio.ensure_future(self._collect(session, count, room, outcome))
             if rate is None:
-                await self._as_fast(session, count, in_flight, outcome)
+                await self._as_fast(session, count, in_flight, room, outcome)
             else:
                 await self._paced(session, count, rate, outcome)
             async with asyncio.timeout(600):
@@ -59,12 +62,19 @@ class Load:
         return self._sender.metrics().get('gateway_stages_total{stage="delivered"}', 0.0)
 
     async def _as_fast(
-        self, session: aiohttp.ClientSession, count: int, in_flight: int, outcome: Outcome
+        self,
+        session: aiohttp.ClientSession,
+        count: int,
+        in_flight: int,
+        room: asyncio.Semaphore,
+        outcome: Outcome,
     ) -> None:
         numbers = iter(range(count))
 
         async def worker() -> None:
             for _ in numbers:
+                async with asyncio.timeout(600):
+                    await room.acquire()
                 await self._post(session, outcome)
 
         await asyncio.gather(*(worker() for _ in range(in_flight)))
@@ -97,7 +107,9 @@ class Load:
                 outcome.said_no += 1
             await asyncio.sleep(0.25)
 
-    async def _collect(self, session: aiohttp.ClientSession, count: int, outcome: Outcome) -> None:
+    async def _collect(
+        self, session: aiohttp.ClientSession, count: int, room: asyncio.Semaphore, outcome: Outcome
+    ) -> None:
         headers = {"Authorization": f"Bearer {self._recipient.token}"}
         url = f"{self._recipient.url}/v1/inbox"
         seen: dict[str, float] = {}
@@ -111,6 +123,7 @@ class Load:
                 if message_id in seen:
                     raise SystemExit("a message was handed over twice")
                 seen[message_id] = now
+                room.release()
             if ids:
                 async with session.post(f"{url}/ack", headers=headers, json={"message_ids": ids}) as answer:
                     if answer.status != 200:

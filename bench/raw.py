@@ -1,6 +1,8 @@
 """The ceiling: what aio-pika and this broker do with bytes of the same size and no gateway at all.
 
-One process, one quorum queue, persistent messages, publisher confirms, manual acknowledgement.
+One process, one quorum queue, persistent messages, publisher confirms, manual acknowledgement. Measured both
+ways: publishing and then consuming, as the parts are quoted in isolation, and both at once, which is what
+a broker can do at best when nothing else runs on the machine.
 """
 
 from __future__ import annotations
@@ -8,39 +10,65 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+
+WARM = 100
+"""A fresh quorum queue elects its leader first: messages let through before the clock starts."""
 
 
-async def round_trips(url: str, *, size: int, count: int, in_flight: int) -> float:
-    """Publish with confirm and consume with ack, `count` messages; round trips a second."""
-    connection = await aio_pika.connect_robust(url)
-    try:
+@dataclass(frozen=True)
+class Ceiling:
+    """Messages a second."""
+
+    published: float
+    """With confirm, nothing else going on."""
+    consumed: float
+    """With ack, nothing else going on."""
+    overlapped: float
+    """Published and consumed at the same time."""
+
+    @property
+    def round_trips(self) -> float:
+        """A publish and a consume for each message, one after the other."""
+        return 1 / (1 / self.published + 1 / self.consumed)
+
+
+async def ceiling(url: str, *, size: int, count: int, in_flight: int) -> Ceiling:
+    """Measure all three."""
+    connection = await aio_pika.connect(url)
+    async with connection:
         publishing, consuming = await connection.channel(), await connection.channel()
         await consuming.set_qos(prefetch_count=in_flight)
         queue = await consuming.declare_queue("raw", durable=True, arguments={"x-queue-type": "quorum"})
-        # A fresh quorum queue elects its leader first: let one message through before the clock starts.
-        await _run(publishing, queue, size=size, count=100, in_flight=in_flight)
+        body = os.urandom(size)
+        async with _consuming(queue, WARM):
+            await _publish(publishing, body, WARM, in_flight)
         started = time.perf_counter()
-        await _run(publishing, queue, size=size, count=count, in_flight=in_flight)
-        seconds = time.perf_counter() - started
+        await _publish(publishing, body, count, in_flight)
+        published = time.perf_counter()
+        async with _consuming(queue, count):
+            pass
+        consumed = time.perf_counter()
+        async with _consuming(queue, count):
+            await _publish(publishing, body, count, in_flight)
+        overlapped = time.perf_counter()
         await queue.delete(if_unused=False, if_empty=False)
-        return count / seconds
-    finally:
-        await connection.close()
+    return Ceiling(
+        count / (published - started), count / (consumed - published), count / (overlapped - consumed)
+    )
 
 
-async def _run(
-    channel: aio_pika.abc.AbstractChannel,
-    queue: aio_pika.abc.AbstractQueue,
-    *,
-    size: int,
-    count: int,
-    in_flight: int,
-) -> None:
-    body, left, done = os.urandom(size), count, asyncio.Event()
+@asynccontextmanager
+async def _consuming(queue: AbstractQueue, count: int) -> AsyncIterator[None]:
+    """Consume within the block, and end when `count` messages are acknowledged."""
+    left, done = count, asyncio.Event()
 
-    async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+    async def take(message: AbstractIncomingMessage) -> None:
         nonlocal left
         await message.ack()
         left -= 1
@@ -48,22 +76,20 @@ async def _run(
             done.set()
 
     tag = await queue.consume(take)
-    slots = asyncio.Semaphore(in_flight)
-
-    async def publish() -> None:
-        try:
-            await channel.default_exchange.publish(
-                aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT),
-                routing_key="raw",
-                timeout=60,
-            )
-        finally:
-            slots.release()
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(count):
-            await slots.acquire()
-            group.create_task(publish())
+    yield
     async with asyncio.timeout(120):
         await done.wait()
     await queue.cancel(tag)
+
+
+async def _publish(channel: AbstractChannel, body: bytes, count: int, in_flight: int) -> None:
+    numbers = iter(range(count))
+
+    async def worker() -> None:
+        for _ in numbers:
+            message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+            await channel.default_exchange.publish(message, routing_key="raw", timeout=60)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(in_flight):
+            group.create_task(worker())

@@ -77,9 +77,13 @@ def add(session: Session, header: Header, *, received: int, stage: str, digest: 
 
 
 def get(session: Session, agency: AgencyId, message_id: MessageId) -> HeldBody | None:
-    """One message of an agency's inbox, whatever its stage, unless it still waits for chunks."""
+    """One message of an agency's inbox, whatever its stage, unless it still waits for chunks.
+
+    Message ids are their senders' to choose. Should two senders have chosen the same, each is reached in its turn.
+    """
     row = session.execute(
-        f"SELECT {_COLUMNS}, body FROM inbox WHERE agency = ? AND message_id = ? AND stage <> ?",
+        f"SELECT {_COLUMNS}, body FROM inbox WHERE agency = ? AND message_id = ? AND stage <> ?"
+        " ORDER BY CASE stage WHEN 'received' THEN 0 ELSE 1 END, sequence LIMIT 1",
         (agency, message_id, WAITING),
     ).fetchone()
     return HeldBody(_held(row[:-1]), row[-1]) if row else None

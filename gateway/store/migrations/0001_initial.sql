@@ -71,7 +71,7 @@ CREATE TABLE inbox (
     stage         TEXT NOT NULL,               -- 'waiting' until every chunk is here; then a ladder stage
     digest        BLOB NOT NULL,
     body          BLOB,                        -- dropped at a final stage
-    UNIQUE (agency, sender, message_id)
+    UNIQUE (agency, message_id, sender)
 );
 CREATE INDEX inbox_waiting ON inbox (agency, sequence) WHERE stage = 'received';
 CREATE INDEX inbox_open ON inbox (expires) WHERE stage IN ('waiting', 'received');
