@@ -79,7 +79,7 @@ def add(session: Session, header: Header, *, received: int, stage: str, digest: 
 def get(session: Session, agency: AgencyId, message_id: MessageId) -> HeldBody | None:
     """One message of an agency's inbox, whatever its stage, unless it still waits for chunks.
 
-    Message ids are their senders' to choose. Should two senders have chosen the same, each is reached in its turn.
+    Message ids are their senders' to choose: should two have chosen the same, each is reached in its turn.
     """
     row = session.execute(
         f"SELECT {_COLUMNS}, body FROM inbox WHERE agency = ? AND message_id = ? AND stage <> ?"
