@@ -167,10 +167,19 @@ def load(file: Path) -> Settings:
     if file.is_dir():
         file = file / FILE_NAME
     try:
-        data = tomllib.loads(file.read_text("utf-8"))
+        text = file.read_text("utf-8")
     except OSError as error:
         raise StartupError(f"cannot read {file}: {error.strerror}; `gateway init` makes one") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except UnicodeDecodeError:
+        raise StartupError(f"{file} is not valid TOML") from None
+    return parse(text, file)
+
+
+def parse(text: str, file: Path) -> Settings:
+    """Check the text of a settings file that stands, or will stand, at `file`. Raises StartupError."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
         raise StartupError(f"{file} is not valid TOML") from None
     try:
         settings = Settings.model_validate({**data, "base": file.resolve().parent})

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import tomllib
 from base64 import urlsafe_b64encode
@@ -66,33 +67,51 @@ def init_node(
 ) -> None:
     """Make a node, or add an agency to one. Raises StartupError; never overwrites keys or a database.
 
+    A node that exists keeps its transport and its ports: only `agency` and `directory` count then.
     A password in `broker` goes into a file of its own, readable by the owner alone.
     """
     if not AGENCY_ID.fullmatch(agency.id):
         raise StartupError("an agency identifier is lower-case letters, digits and hyphens, 63 at most")
-    folder.mkdir(parents=True, exist_ok=True)
-    os.chmod(folder, 0o700)
     settings_file = folder / config.FILE_NAME
-    agencies: list[str] = [agency.id]
     if settings_file.exists():
-        existing = config.load(settings_file)
-        agencies = [*existing.node.agencies, agency.id]
-        port, admin_port = existing.http.port, existing.http.admin_port
-    if len(set(agencies)) != len(agencies):
-        raise StartupError(f"{folder} serves {agency.id} already")
-    keys = FileKeyStore(folder / "keys").create(agency.id, int(time.time() * 1000))
-    if not settings_file.exists():
-        SqliteStore.create(folder / "gateway.db")
-    if spool is not None:
-        create_queues(spool, [agency.id])
+        _join(config.load(settings_file), settings_file, agency, directory)
+        return
     broker, password = config.split_password(broker)
     if password:
         broker_password_file = folder / "broker-password"
-        broker_password_file.touch(mode=0o600)
-        broker_password_file.write_text(password, "utf-8")
-    text = _settings(agencies, folder, directory, spool, broker, broker_password_file, port, admin_port)
-    tomllib.loads(text)  # what we write must read back
+    text = _settings(agency.id, folder, directory, spool, broker, broker_password_file, port, admin_port)
+    config.parse(text, settings_file)  # before anything is made
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chmod(folder, 0o700)
+    keys = FileKeyStore(folder / "keys").create(agency.id, int(time.time() * 1000))
+    SqliteStore.create(folder / "gateway.db")
+    if spool is not None:
+        create_queues(spool, [agency.id])
+    if password:
+        _write_secret(folder / "broker-password", password)
     settings_file.write_text(text, "utf-8")
+    directory_file.put_agency(directory, _entry(agency, keys))
+
+
+def _write_secret(file: Path, secret: str) -> None:
+    file.touch(mode=0o600)
+    file.write_text(secret, "utf-8")
+
+
+def _join(settings: config.Settings, file: Path, agency: NewAgency, directory: Path) -> None:
+    """Let an existing node serve another agency; what its operator wrote into the settings stays."""
+    if agency.id in settings.node.agencies:
+        raise StartupError(f"{file.parent} serves {agency.id} already")
+    agencies = ", ".join(f'"{known}"' for known in (*settings.node.agencies, agency.id))
+    text = re.sub(
+        r"^agencies\s*=\s*\[[^\]]*\]", f"agencies = [{agencies}]", file.read_text("utf-8"), flags=re.MULTILINE
+    )
+    if tomllib.loads(text)["node"]["agencies"] != [*settings.node.agencies, agency.id]:
+        raise StartupError(f"cannot find the line of node.agencies in {file}")
+    keys = FileKeyStore(settings.path(settings.node.keys)).create(agency.id, int(time.time() * 1000))
+    if settings.transport.kind == "embedded":
+        create_queues(settings.path(settings.transport.spool), [agency.id])
+    file.write_text(text, "utf-8")
     directory_file.put_agency(directory, _entry(agency, keys))
 
 
@@ -162,7 +181,7 @@ def _b64(data: bytes) -> str:
 
 
 def _settings(
-    agencies: list[str],
+    agency: str,
     folder: Path,
     directory: Path,
     spool: Path | None,
@@ -179,7 +198,7 @@ def _settings(
     lines = [
         "# Settings of this node; docs/config.md describes every one.",
         "[node]",
-        f"agencies = [{', '.join(text(agency) for agency in agencies)}]",
+        f"agencies = [{text(agency)}]",
         f"directory = {text(directory)}",
         "",
         "[http]",

@@ -57,9 +57,12 @@ def init(
 ) -> None:
     """Make a node: keys, database, settings, and its entry in the directory.
 
-    Run it again on the same folder with another --agency to let one node serve both.
+    Run it again on the same folder with another --agency to let one node serve both; its settings stay.
     """
-    if bool(spool) == bool(broker):
+    if (folder / config.FILE_NAME).exists():
+        if spool or broker:
+            raise StartupError(f"the node in {folder} has its transport: leave --spool and --broker out")
+    elif bool(spool) == bool(broker):
         raise StartupError("give either --spool (nodes on one machine) or --broker (RabbitMQ)")
     if config.split_password(broker)[1]:
         raise StartupError("--broker takes no password, others could see it: use --broker-password-file")

@@ -1,11 +1,12 @@
 """A directory kept in one file: read at start, read again when the file changes; the last good copy stays.
 
 Also the few edits a small set-up needs (`gateway init`, `gateway directory agree`), each an atomic rename
-so that a running node never reads half a file.
+so that a running node never reads half a file, one at a time so that none undoes another.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Callable
@@ -88,7 +89,6 @@ def load(path: Path) -> Directory:
 
 def _save(path: Path, document: DirectoryDocument) -> None:
     Directory(document)  # refuse to write what no node would read
-    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(document.model_dump_json(indent=2, exclude_defaults=False) + "\n")
@@ -99,8 +99,16 @@ def _save(path: Path, document: DirectoryDocument) -> None:
 
 
 def _edit(path: Path, change: Callable[[DirectoryDocument], dict[str, object]]) -> None:
-    document = load(path).document if path.exists() else DirectoryDocument(expires=_renewed())
-    _save(path, document.model_copy(update={**change(document), "expires": _renewed()}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The folder is locked, not the file: each edit replaces the file, and with it any lock on it.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        document = load(path).document if path.exists() else DirectoryDocument(expires=_renewed())
+        _save(path, document.model_copy(update={**change(document), "expires": _renewed()}))
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _renewed() -> datetime:
