@@ -20,8 +20,9 @@ setup: $(DEV) ## Make .venv with everything that development needs
 demo: $(RUN) ## Watch referrals cross between five agencies
 	@$(BIN)/gateway demo $(DEMO_ARGS)
 
-test: $(DEV) ## Run the tests, RabbitMQ's among them
+test: $(DEV) ## Run the tests, RabbitMQ's and PostgreSQL's among them
 	@tools/ensure-rabbitmq
+	@tools/ensure-postgresql
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 bench: $(DEV) ## Measure the whole road beside the raw broker

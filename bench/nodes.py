@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -32,6 +34,7 @@ class BenchNode:
     admin: str
     token: str
     folder: Path
+    ports: tuple[int, int]
 
     def cpu(self) -> float:
         """CPU seconds used so far, user and system."""
@@ -63,8 +66,13 @@ class BenchNode:
             self.process.wait()
 
 
-def start_pair(folder: Path, broker: str = "") -> tuple[BenchNode, BenchNode]:
-    """Set up and start the sender's and the recipient's node; without a broker, over a spool."""
+def start_pair(
+    folder: Path, broker: str = "", databases: Mapping[AgencyId, str] = MappingProxyType({})
+) -> tuple[BenchNode, BenchNode]:
+    """Set up and start the sender's and the recipient's node; without a broker, over a spool.
+
+    `databases` are URLs of empty PostgreSQL databases; without them each node has a SQLite file.
+    """
     directory = folder / "directory.json"
     for agency in (SENDER, RECIPIENT):
         init_node(
@@ -73,6 +81,7 @@ def start_pair(folder: Path, broker: str = "") -> tuple[BenchNode, BenchNode]:
             directory=directory,
             spool=None if broker else folder / "spool",
             broker=broker,
+            database=databases.get(agency, ""),
             port=_free_port(),
             admin_port=_free_port(),
         )
@@ -91,9 +100,14 @@ def start_pair(folder: Path, broker: str = "") -> tuple[BenchNode, BenchNode]:
     return _start(folder / SENDER), _start(folder / RECIPIENT)
 
 
+def start_twin(node: BenchNode) -> BenchNode:
+    """Start another process of the same node, which needs PostgreSQL for that."""
+    return _launch(node.folder, node.token, (_free_port(), _free_port()))
+
+
 def restart(node: BenchNode) -> BenchNode:
-    """Start a node again that was stopped or killed."""
-    return _launch(node.folder, node.token)
+    """Start a node again that was stopped or killed, on its ports."""
+    return _launch(node.folder, node.token, node.ports)
 
 
 def _start(folder: Path) -> BenchNode:
@@ -107,16 +121,24 @@ def _start(folder: Path) -> BenchNode:
     return _launch(folder, token)
 
 
-def _launch(folder: Path, token: str) -> BenchNode:
-    settings = config.load(folder)
+def _launch(folder: Path, token: str, ports: tuple[int, int] | None = None) -> BenchNode:
+    http = config.load(folder).http
+    port, admin_port = ports or (http.port, http.admin_port)
     with (folder / "node.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "run", "--node", str(folder), "--log-level", "warning"],
+            [
+                *(sys.executable, "-m", "gateway", "run", "--node", str(folder), "--log-level", "warning"),
+                *("--port", str(port), "--admin-port", str(admin_port)),
+            ],
             stderr=log,
         )
-    http = settings.http
     node = BenchNode(
-        process, f"http://127.0.0.1:{http.port}", f"http://127.0.0.1:{http.admin_port}", token, folder
+        process,
+        f"http://127.0.0.1:{port}",
+        f"http://127.0.0.1:{admin_port}",
+        token,
+        folder,
+        (port, admin_port),
     )
     _until_ready(node)
     return node

@@ -34,11 +34,25 @@ class NodeSection(_Section):
     )
     directory: Path = Field(description="The directory file: agencies, public keys, sharing agreements.")
     keys: Path = Field(Path("keys"), description="Folder of the agencies' private keys (files of mode 0600).")
-    database: Path = Field(Path("gateway.db"), description="The SQLite database that `gateway init` made.")
+    database: str = Field(
+        "gateway.db",
+        description="The database that `gateway init` made: a path (SQLite, for one process) or a"
+        " postgresql:// URL without a password (for several processes that share the work).",
+    )
+    database_password_file: Path | None = Field(
+        None, description="File that holds the password for a postgresql:// URL."
+    )
     tokens: Path = Field(Path("tokens.json"), description="Access tokens of local systems, as hashes.")
     directory_refresh: Annotated[float, Field(gt=0)] = Field(
         2.0, description="Seconds between looks at the directory file."
     )
+
+    @field_validator("database")
+    @classmethod
+    def _no_password(cls, value: str) -> str:
+        if is_postgresql(value) and urlsplit(value).password is not None:
+            raise ValueError("must not hold a password: name a database_password_file")
+        return value
 
 
 class HttpSection(_Section):
@@ -131,6 +145,21 @@ class Settings(_Section):
         """A path of the file, made absolute."""
         return (self.base / value).resolve()
 
+    def with_ports(self, port: int | None, admin_port: int | None) -> Settings:
+        """The same settings on other ports, where given."""
+        given = {"port": port, "admin_port": admin_port}
+        http = self.http.model_copy(
+            update={name: value for name, value in given.items() if value is not None}
+        )
+        return self.model_copy(update={"http": http})
+
+    def database(self) -> Path | str:
+        """Where the database is: a path, or a URL with its password. Raises StartupError. Never log it."""
+        database, password_file = self.node.database, self.node.database_password_file
+        if not is_postgresql(database):
+            return self.path(Path(database))
+        return with_password(database, self.path(password_file)) if password_file else database
+
     def broker_url(self) -> str:
         """The broker's URL with the password from its file. Raises StartupError. Never log it."""
         if not self.transport.password_file:
@@ -138,27 +167,30 @@ class Settings(_Section):
         return with_password(self.transport.url, self.path(self.transport.password_file))
 
 
+def is_postgresql(database: str) -> bool:
+    """Whether a database is named by a URL rather than a path."""
+    return database.startswith(("postgresql://", "postgres://"))
+
+
 def with_password(url: str, password_file: Path) -> str:
-    """Put the password from a file into an AMQP URL. Raises StartupError."""
+    """Put the password from a file into a URL. Raises StartupError."""
     try:
         password = password_file.read_text("utf-8").strip()
     except OSError as error:
-        raise StartupError(
-            f"cannot read the broker password file {password_file}: {error.strerror}"
-        ) from None
+        raise StartupError(f"cannot read the password file {password_file}: {error.strerror}") from None
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else (parts.hostname or "")
-    user = parts.username or "guest"
+    user = parts.username or ("guest" if parts.scheme.startswith("amqp") else "gateway")
     netloc = f"{user}:{quote(password, safe='')}@{host}" + (f":{parts.port}" if parts.port else "")
     return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
 
 
 def split_password(url: str) -> tuple[str, str]:
-    """An AMQP URL without its password, and the password (decoded; "" when there is none)."""
+    """A URL without its password, and the password (decoded; "" when there is none)."""
     parts = urlsplit(url)
     if parts.password is None:
         return url, ""
-    netloc = f"{parts.username or 'guest'}@{parts.netloc.rpartition('@')[2]}"
+    netloc = f"{parts.username or ''}@{parts.netloc.rpartition('@')[2]}"
     return urlunsplit((parts.scheme, netloc, parts.path, parts.query, "")), unquote(parts.password)
 
 

@@ -11,6 +11,7 @@ from gateway.adapters import Registry
 from gateway.config import Settings
 from gateway.crypto.keystore import AgencyKeys, FileKeyStore
 from gateway.directory.file import DirectoryFile
+from gateway.engine.claims import Claims
 from gateway.engine.inbound import Arrivals
 from gateway.engine.intake import Intake
 from gateway.engine.mailbox import Mailbox
@@ -27,7 +28,7 @@ from gateway.http.limits import Limits
 from gateway.messages import AgencyId
 from gateway.observability.logs import Log, get_logger
 from gateway.observability.metrics import Metrics
-from gateway.store.sqlite import SqliteStore
+from gateway.store.opening import open_store
 from gateway.transport.base import Transport, TransportError
 from gateway.transport.embedded import EmbeddedTransport
 from gateway.transport.rabbitmq import RabbitTransport
@@ -51,6 +52,7 @@ class Node:
         self._stopping = False
         self._servers: list[Server] = []
         node = settings.node
+        store = open_store(settings.database(), self._metrics.commit)
         self.parts = Parts(
             rules=_rules(settings),
             keys=_load_keys(settings),
@@ -58,7 +60,8 @@ class Node:
                 settings.path(node.directory), on_refused=lambda: self.log.error("directory-refused")
             ),
             registry=Registry.load(),
-            store=SqliteStore(settings.path(node.database), on_commit=self._metrics.commit),
+            store=store,
+            claims=Claims(store),
             transport=_transport(settings),
             metrics=self._metrics,
             log=self.log,
@@ -96,6 +99,7 @@ class Node:
             raise StartupError(f"the transport is not usable: {error}") from None
         self.log.info("transport-connected")
         await self._backlog.recount()
+        parts.claims.start(self._tasks)
         self._publisher.start(self._tasks)
         self._receipts.start(self._tasks)
         self._ticker.start(self._tasks)

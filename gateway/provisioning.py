@@ -10,6 +10,7 @@ import re
 import time
 import tomllib
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ from gateway.directory.model import (
 )
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sector
-from gateway.store.sqlite import SqliteStore
+from gateway.store.opening import create_store
 from gateway.transport.embedded import create_queues
 
 
@@ -62,13 +63,16 @@ def init_node(
     spool: Path | None = None,
     broker: str = "",
     broker_password_file: Path | None = None,
+    database: str = "",
+    database_password_file: Path | None = None,
     port: int = 8080,
     admin_port: int = 9090,
 ) -> None:
     """Make a node, or add an agency to one. Raises StartupError; never overwrites keys or a database.
 
     A node that exists keeps its transport and its ports: only `agency` and `directory` count then.
-    A password in `broker` goes into a file of its own, readable by the owner alone.
+    `database` is a postgresql:// URL; without one the node has a SQLite file of its own.
+    A password in `broker` or `database` goes into a file of its own, readable by the owner alone.
     """
     if not AGENCY_ID.fullmatch(agency.id):
         raise StartupError("an agency identifier is lower-case letters, digits and hyphens, 63 at most")
@@ -76,19 +80,38 @@ def init_node(
     if settings_file.exists():
         _join(config.load(settings_file), settings_file, agency, directory)
         return
-    broker, password = config.split_password(broker)
-    if password:
+    broker, broker_password = config.split_password(broker)
+    if broker_password:
         broker_password_file = folder / "broker-password"
-    text = _settings(agency.id, folder, directory, spool, broker, broker_password_file, port, admin_port)
-    config.parse(text, settings_file)  # before anything is made
+    database, database_password = config.split_password(database)
+    if database_password:
+        database_password_file = folder / "database-password"
+    text = _settings(
+        folder,
+        {
+            "node": {
+                "agencies": [agency.id],
+                "directory": directory,
+                "database": database or None,
+                "database_password_file": database_password_file,
+            },
+            "http": {"port": port, "admin_port": admin_port},
+            "transport": {"kind": "embedded", "spool": spool}
+            if spool is not None
+            else {"kind": "rabbitmq", "url": broker, "password_file": broker_password_file},
+        },
+    )
+    settings = config.parse(text, settings_file)  # before anything is made
     folder.mkdir(parents=True, exist_ok=True)
     os.chmod(folder, 0o700)
+    if broker_password:
+        _write_secret(folder / "broker-password", broker_password)
+    if database_password:
+        _write_secret(folder / "database-password", database_password)
+    create_store(settings.database())
     keys = FileKeyStore(folder / "keys").create(agency.id, int(time.time() * 1000))
-    SqliteStore.create(folder / "gateway.db")
     if spool is not None:
         create_queues(spool, [agency.id])
-    if password:
-        _write_secret(folder / "broker-password", password)
     settings_file.write_text(text, "utf-8")
     directory_file.put_agency(directory, _entry(agency, keys))
 
@@ -180,37 +203,21 @@ def _b64(data: bytes) -> str:
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _settings(
-    agency: str,
-    folder: Path,
-    directory: Path,
-    spool: Path | None,
-    broker: str,
-    broker_password_file: Path | None,
-    port: int,
-    admin_port: int,
-) -> str:
-    def text(value: str | Path) -> str:
+def _settings(folder: Path, sections: Mapping[str, Mapping[str, object]]) -> str:
+    """The text of a settings file; paths become relative to it, what is None is left out."""
+
+    def text(value: object) -> str:
+        if isinstance(value, list):
+            return f"[{', '.join(map(text, value))}]"
+        if isinstance(value, int):
+            return str(value)
         if isinstance(value, Path):
             value = os.path.relpath(value.resolve(), folder.resolve())
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
-    lines = [
-        "# Settings of this node; docs/config.md describes every one.",
-        "[node]",
-        f"agencies = [{text(agency)}]",
-        f"directory = {text(directory)}",
-        "",
-        "[http]",
-        f"port = {port}",
-        f"admin_port = {admin_port}",
-        "",
-        "[transport]",
-    ]
-    if spool is not None:
-        lines += ['kind = "embedded"', f"spool = {text(spool)}"]
-    else:
-        lines += ['kind = "rabbitmq"', f"url = {text(broker)}"]
-        if broker_password_file is not None:
-            lines.append(f"password_file = {text(broker_password_file)}")
-    return "\n".join(lines) + "\n"
+    lines = ["# Settings of this node; docs/config.md describes every one."]
+    for name, settings in sections.items():
+        lines += [f"[{name}]"]
+        lines += [f"{setting} = {text(value)}" for setting, value in settings.items() if value is not None]
+        lines += [""]
+    return "\n".join(lines[:-1]) + "\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.plugin_skips import EXCUSE, SHARED_DATA
+from tests.postgres import PostgresServer
 from tests.rabbit import RabbitNode
 
 
@@ -24,6 +25,17 @@ def rabbit() -> Iterator[RabbitNode]:
 def broker_url(rabbit: RabbitNode) -> str:
     """A fresh virtual host."""
     return rabbit.create_vhost()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One private PostgreSQL server for each test process."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -33,12 +33,19 @@ def register(app: typer.Typer) -> None:
 def run(
     node: NodeFolder,
     log_level: Annotated[LogLevel, typer.Option(help="What to log from.")] = LogLevel.INFO,
+    port: Annotated[int | None, typer.Option(help="Port of the API, instead of the settings'.")] = None,
+    admin_port: Annotated[
+        int | None, typer.Option(help="Port for operators, instead of the settings'.")
+    ] = None,
 ) -> None:
-    """Run a node until it is asked to stop (SIGTERM, Ctrl-C). Logs are JSON lines on standard error."""
+    """Run a node until it is asked to stop (SIGTERM, Ctrl-C). Logs are JSON lines on standard error.
+
+    With PostgreSQL as its database, any number of processes may run the same node, each on its own ports.
+    """
     from gateway.node import Node  # noqa: PLC0415 - the other commands start without loading a node
     from gateway.observability import logs  # noqa: PLC0415
 
-    settings = config.load(node)
+    settings = config.load(node).with_ports(port, admin_port)
     logs.configure(sys.stderr, log_level.value)
 
     # What is loaded now stays for good: the collector need not look at it again, nor so often.

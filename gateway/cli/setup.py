@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(config_app, name="config")
 
 
-def init(
+def init(  # noqa: PLR0913 - each is an option a person may type
     folder: Annotated[Path, typer.Argument(help="Folder to make for the node.")],
     agency: Annotated[str, typer.Option(help="The agency's identifier, e.g. northtown-academy.")],
     name: Annotated[str, typer.Option(help="The agency's name.")],
@@ -52,6 +52,12 @@ def init(
     broker_password_file: Annotated[
         Path | None, typer.Option(help="File that holds the broker password.")
     ] = None,
+    database: Annotated[
+        str, typer.Option(help="postgresql:// URL without a password, instead of a SQLite file.")
+    ] = "",
+    database_password_file: Annotated[
+        Path | None, typer.Option(help="File that holds the database's password.")
+    ] = None,
     port: Annotated[int, typer.Option(help="Port of the API.")] = 8080,
     admin_port: Annotated[int, typer.Option(help="Port of /metrics, /healthz and /readyz.")] = 9090,
 ) -> None:
@@ -60,12 +66,14 @@ def init(
     Run it again on the same folder with another --agency to let one node serve both; its settings stay.
     """
     if (folder / config.FILE_NAME).exists():
-        if spool or broker:
-            raise StartupError(f"the node in {folder} has its transport: leave --spool and --broker out")
+        if spool or broker or database:
+            raise StartupError(f"the node in {folder} is set up: leave --spool, --broker and --database out")
     elif bool(spool) == bool(broker):
         raise StartupError("give either --spool (nodes on one machine) or --broker (RabbitMQ)")
     if config.split_password(broker)[1]:
         raise StartupError("--broker takes no password, others could see it: use --broker-password-file")
+    if config.split_password(database)[1]:
+        raise StartupError("--database takes no password, others could see it: use --database-password-file")
     provisioning.init_node(
         folder,
         provisioning.NewAgency(AgencyId(agency), name, sector),
@@ -73,6 +81,8 @@ def init(
         spool=spool,
         broker=broker,
         broker_password_file=broker_password_file,
+        database=database,
+        database_password_file=database_password_file,
         port=port,
         admin_port=admin_port,
     )

@@ -41,6 +41,7 @@ from gateway.messages import (
 from gateway.protocol.policy import Denied, Question
 from gateway.store import idempotency, outbox, receipts
 from gateway.store.base import Session
+from gateway.store.claims import Claim
 from gateway.store.idempotency import KeyTaken, Remembered
 from gateway.store.outbox import OutboundEnvelope, OutboundMessage, Unsent
 
@@ -138,7 +139,8 @@ class Intake:
             sealed = self._seal(message, checked, attachments)
             parts.metrics.step("seal", time.perf_counter() - started)
             entry = Remembered(fingerprint.value(), message.message_id, _dump(checked.warnings))
-            await parts.store.write(lambda s: _store(s, message, sealed, mac, entry))
+            claim = parts.claims.make(now)
+            await parts.store.write(lambda s: _store(s, message, sealed, mac, entry, claim))
         except BaseException:
             await sealer.discard()
             raise
@@ -153,6 +155,7 @@ class Intake:
                     chunked=bool(attachments),
                     size=one.row.size,
                     body=one.body,
+                    claimant=claim.claimant,
                 )
             )
         parts.metrics.accepted(message.agency, message.type, len(sealed))
@@ -351,13 +354,18 @@ def _dump(warnings: Sequence[Problem]) -> str:
 
 
 def _store(
-    session: Session, message: OutboundMessage, sealed: Sequence[_Sealed], mac: bytes, entry: Remembered
+    session: Session,
+    message: OutboundMessage,
+    sealed: Sequence[_Sealed],
+    mac: bytes,
+    entry: Remembered,
+    claim: Claim,
 ) -> None:
     """Everything the 202 promises, in one transaction. Raises KeyTaken."""
     idempotency.remember(session, message.agency, mac, entry, created=message.created)
     outbox.add_message(session, message)
     for one in sealed:
-        outbox.add_envelope(session, one.row, one.body, due=message.created)
+        outbox.add_envelope(session, one.row, one.body, due=message.created, claim=claim)
         receipts.keep(session, one.receipt, one.cose)
 
 

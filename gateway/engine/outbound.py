@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from gateway.engine.parts import Parts
@@ -17,6 +19,7 @@ from gateway.errors import Unavailable
 from gateway.messages import EnvelopeId
 from gateway.protocol import retry
 from gateway.store import outbox
+from gateway.store.base import Session
 from gateway.store.outbox import Unsent
 from gateway.transport.base import (
     Lane,
@@ -95,12 +98,28 @@ class Publisher:
             await wait_for_ring(heard, timeout=SCAN)
 
     async def _offer_due(self) -> None:
-        now, room = self._parts.now(), self._capacity - len(self._under_way)
+        parts, room = self._parts, self._capacity - len(self._under_way)
         if room <= 0:
             return
-        exclude = frozenset(self._under_way)
-        for unsent in await self._parts.store.read(lambda s: outbox.due(s, now, limit=room, exclude=exclude)):
+        now, me, exclude = parts.now(), parts.claims.name(), frozenset(self._under_way)
+        found = await parts.store.read(lambda s: outbox.due(s, now, limit=room, exclude=exclude, claimant=me))
+        if found and parts.claims.needed:
+            found = await self._claim(found, now)
+        for unsent in found:
             self.offer(unsent)
+
+    async def _claim(self, found: Sequence[Unsent], now: int) -> list[Unsent]:
+        """Those that no other process was quicker to take."""
+        claim = self._parts.claims.make(now)
+
+        def job(session: Session) -> list[Unsent]:
+            return [
+                replace(one, claimant=claim.claimant)
+                for one in found
+                if outbox.claim(session, one.envelope_id, now, claim)
+            ]
+
+        return await self._parts.store.write(job)
 
     async def _work(self) -> None:
         while True:
@@ -116,6 +135,8 @@ class Publisher:
 
     async def _publish(self, unsent: Unsent) -> None:
         parts = self._parts
+        if unsent.claimant != parts.claims.name():
+            return  # we slept through our lease: it is another's now
         started = time.perf_counter()
         try:
             if unsent.chunked:

@@ -10,6 +10,7 @@ from gateway.crypto.keys import VerifyKey
 from gateway.crypto.keystore import AgencyKeys
 from gateway.directory.file import DirectorySource
 from gateway.directory.model import Directory
+from gateway.engine.claims import Claims
 from gateway.messages import AgencyId
 from gateway.observability.logs import Log
 from gateway.observability.metrics import Metrics
@@ -44,6 +45,7 @@ class Parts:
     source: DirectorySource
     registry: Registry
     store: Store
+    claims: Claims
     transport: Transport
     metrics: Metrics
     log: Log

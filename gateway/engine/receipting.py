@@ -82,7 +82,7 @@ class ReceiptSender:
 
     async def _round(self) -> tuple[int, bool]:
         """Send what is owed now; how many were sent, and whether any could not be."""
-        owed = await self._parts.store.read(lambda s: receipts.owed(s, limit=ROUND))
+        owed = await self._owed()
         batches = []
         pair = lambda one: (one.issuer, one.recipient)  # noqa: E731 - sort and group by the same key
         for _, group in groupby(sorted(owed, key=pair), key=pair):
@@ -93,6 +93,17 @@ class ReceiptSender:
         if done:
             await self._parts.store.write(lambda s: receipts.settle(s, done))
         return len(done), not all(results)
+
+    async def _owed(self) -> list[Owed]:
+        """What is owed and ours to send."""
+        parts = self._parts
+        now, me = parts.now(), parts.claims.name()
+        found = await parts.store.read(lambda s: receipts.owed(s, limit=ROUND, now=now, claimant=me))
+        if not found or not parts.claims.needed:
+            return found
+        claim, ids = parts.claims.make(now), [one.id for one in found]
+        taken = await parts.store.write(lambda s: receipts.claim(s, ids, now, claim))
+        return [one for one in found if one.id in taken]
 
     async def _send(self, batch: Sequence[Owed]) -> bool:
         parts, issuer, recipient = self._parts, batch[0].issuer, batch[0].recipient

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+SKIP_LOCKED = "/* FOR UPDATE SKIP LOCKED */"
+"""Ends a SELECT of rows to claim: PostgreSQL runs the words; SQLite, with its one writer, needs none."""
 Row = Sequence[Any]
 
 
@@ -50,6 +53,11 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what was asked for, then close. Safe to call twice."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may work on the same database, so that rows must be claimed."""
         ...
 
     @property

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gateway.messages import AgencyId, CaseId, EnvelopeId, MessageId, Stage
-from gateway.store.base import Session
+from gateway.messages import FINAL_STAGES, AgencyId, CaseId, EnvelopeId, MessageId, Stage
+from gateway.store.base import SKIP_LOCKED, Session
+from gateway.store.claims import CLAIMABLE, NOBODY, UNSENT, Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Unsent:
     chunked: bool
     size: int
     body: bytes = field(repr=False)
+    claimant: str = NOBODY
+    """Who has it in hand."""
 
 
 _ENVELOPE = (
@@ -97,11 +100,13 @@ def add_message(session: Session, message: OutboundMessage) -> None:
     )
 
 
-def add_envelope(session: Session, envelope: OutboundEnvelope, body: bytes, *, due: int) -> None:
-    """Record a sealed envelope that is to be published."""
+def add_envelope(
+    session: Session, envelope: OutboundEnvelope, body: bytes, *, due: int, claim: Claim
+) -> None:
+    """Record a sealed envelope that is to be published, by the claimant first of all."""
     session.execute(
-        f"INSERT INTO outbound_envelopes ({_ENVELOPE}, body, due)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO outbound_envelopes ({_ENVELOPE}, body, due, claimant, claimed_until)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             envelope.envelope_id,
             envelope.message_id,
@@ -116,6 +121,8 @@ def add_envelope(session: Session, envelope: OutboundEnvelope, body: bytes, *, d
             envelope.attempts,
             body,
             due,
+            claim.claimant,
+            claim.until,
         ),
     )
 
@@ -149,20 +156,34 @@ def find(session: Session, envelope_id: EnvelopeId) -> tuple[OutboundEnvelope, A
     return (_envelope(row[:-1]), AgencyId(row[-1])) if row else None
 
 
-def due(session: Session, now: int, *, limit: int, exclude: frozenset[EnvelopeId]) -> list[Unsent]:
-    """Envelopes that are due to be published, oldest first, except those under way already."""
+_DUE = f"{UNSENT} AND due <= ? AND expires > ? AND {CLAIMABLE}"
+
+
+def due(
+    session: Session, now: int, *, limit: int, exclude: frozenset[EnvelopeId], claimant: str = NOBODY
+) -> list[Unsent]:
+    """Envelopes that are due and free, or the claimant's own, oldest first, except those under way."""
     rows = session.execute(
         "SELECT envelope_id, recipient, expires, attempts, size, body,"
-        " EXISTS (SELECT 1 FROM outbound_chunks c WHERE c.envelope_id = e.envelope_id)"
-        " FROM outbound_envelopes e WHERE sent = 0 AND stage = 'accepted' AND due <= ? AND expires > ?"
-        " ORDER BY due LIMIT ?",
-        (now, now, limit + len(exclude)),
+        " EXISTS (SELECT 1 FROM outbound_chunks c WHERE c.envelope_id = e.envelope_id), claimant"
+        f" FROM outbound_envelopes e WHERE {_DUE} ORDER BY due LIMIT ?",
+        (now, now, now, claimant, limit + len(exclude)),
     ).fetchall()
     return [
-        Unsent(EnvelopeId(id_), AgencyId(to), expires, attempts, bool(chunked), size, body)
-        for id_, to, expires, attempts, size, body, chunked in rows
+        Unsent(EnvelopeId(id_), AgencyId(to), expires, attempts, bool(chunked), size, body, owner)
+        for id_, to, expires, attempts, size, body, chunked, owner in rows
         if id_ not in exclude
     ][:limit]
+
+
+def claim(session: Session, envelope_id: EnvelopeId, now: int, claim: Claim) -> bool:
+    """Take an envelope that is still due and free; False when somebody else was quicker."""
+    cursor = session.execute(
+        "UPDATE outbound_envelopes SET claimant = ?, claimed_until = ? WHERE envelope_id IN"
+        f" (SELECT envelope_id FROM outbound_envelopes WHERE envelope_id = ? AND {_DUE} {SKIP_LOCKED})",
+        (claim.claimant, claim.until, envelope_id, now, now, now, claim.claimant),
+    )
+    return cursor.rowcount == 1
 
 
 def mark_sent(session: Session, envelope_id: EnvelopeId) -> None:
@@ -173,18 +194,37 @@ def mark_sent(session: Session, envelope_id: EnvelopeId) -> None:
 def put_off(session: Session, envelope_id: EnvelopeId, *, due: int) -> None:
     """An attempt failed; try again at `due`."""
     session.execute(
-        "UPDATE outbound_envelopes SET attempts = attempts + 1, due = ? WHERE envelope_id = ?",
+        "UPDATE outbound_envelopes SET attempts = attempts + 1, due = ?, claimed_until = 0"
+        " WHERE envelope_id = ?",
         (due, envelope_id),
     )
 
 
 def set_stage(session: Session, envelope_id: EnvelopeId, stage: Stage, *, presumed: bool) -> None:
-    """Record how far an envelope has come; past `accepted` its sealed body and chunks are dropped."""
+    """Record how far an envelope has come.
+
+    Its sealed body and chunks stay until the stage is final: should the recipient have to restore an older
+    copy of its database, it asks for them again.
+    """
     session.execute(
-        "UPDATE outbound_envelopes SET stage = ?, presumed = ?, sent = 1, body = NULL WHERE envelope_id = ?",
+        "UPDATE outbound_envelopes SET stage = ?, presumed = ?, sent = 1 WHERE envelope_id = ?",
         (stage, int(presumed), envelope_id),
     )
-    session.execute("DELETE FROM outbound_chunks WHERE envelope_id = ?", (envelope_id,))
+    if stage in FINAL_STAGES:
+        session.execute("UPDATE outbound_envelopes SET body = NULL WHERE envelope_id = ?", (envelope_id,))
+        session.execute("DELETE FROM outbound_chunks WHERE envelope_id = ?", (envelope_id,))
+
+
+def send_again(session: Session, envelope_id: EnvelopeId, *, due: int) -> bool:
+    """Publish once more, chunks too, what its recipient asks for; False when it is final or unsent anyway."""
+    cursor = session.execute(
+        "UPDATE outbound_envelopes SET sent = 0, attempts = 0, due = ?, claimed_until = 0"
+        " WHERE envelope_id = ? AND sent = 1 AND stage IN ('accepted', 'received') AND body IS NOT NULL",
+        (due, envelope_id),
+    )
+    if cursor.rowcount == 1:
+        session.execute("UPDATE outbound_chunks SET sent = 0 WHERE envelope_id = ?", (envelope_id,))
+    return cursor.rowcount == 1
 
 
 def overdue(session: Session, *, before: int, limit: int) -> list[tuple[OutboundEnvelope, AgencyId]]:
@@ -202,8 +242,7 @@ def overdue(session: Session, *, before: int, limit: int) -> list[tuple[Outbound
 def backlog(session: Session) -> tuple[int, int]:
     """Envelopes not yet confirmed by the transport: how many, how many bytes."""
     count, size = session.execute(
-        "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM outbound_envelopes"
-        " WHERE sent = 0 AND stage = 'accepted'"
+        f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM outbound_envelopes WHERE {UNSENT}"
     ).fetchone()
     return int(count), int(size)
 
@@ -212,7 +251,7 @@ def oldest_due(session: Session) -> int | None:
     """When the oldest envelope not yet confirmed was created."""
     (created,) = session.execute(
         "SELECT MIN(m.created) FROM outbound_envelopes e JOIN outbound_messages m"
-        " ON m.message_id = e.message_id WHERE e.sent = 0 AND e.stage = 'accepted'"
+        f" ON m.message_id = e.message_id WHERE {UNSENT}"
     ).fetchone()
     return int(created) if created is not None else None
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.messages import AgencyId, EnvelopeId, Reason, Receipt, Stage
-from gateway.store.base import Session
+from gateway.store.base import SKIP_LOCKED, Session
+from gateway.store.claims import CLAIMABLE, NOBODY, Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,27 @@ def owe_again(session: Session, envelope_id: EnvelopeId, sender: AgencyId) -> No
     )
 
 
-def owed(session: Session, *, limit: int) -> list[Owed]:
-    """The oldest receipts still owed."""
+def owed(session: Session, *, limit: int, now: int = 0, claimant: str = NOBODY) -> list[Owed]:
+    """The oldest receipts still owed that are free, or the claimant's own."""
     rows = session.execute(
-        "SELECT id, issuer, recipient, cose FROM owed_receipts ORDER BY id LIMIT ?", (limit,)
+        f"SELECT id, issuer, recipient, cose FROM owed_receipts WHERE {CLAIMABLE} ORDER BY id LIMIT ?",
+        (now, claimant, limit),
     ).fetchall()
     return [Owed(id_, AgencyId(issuer), AgencyId(to), cose) for id_, issuer, to, cose in rows]
+
+
+def claim(session: Session, ids: Sequence[int], now: int, claim: Claim) -> set[int]:
+    """Take those of these receipts that are still owed and free."""
+    taken = set()
+    for id_ in ids:
+        cursor = session.execute(
+            "UPDATE owed_receipts SET claimant = ?, claimed_until = ? WHERE id IN"
+            f" (SELECT id FROM owed_receipts WHERE id = ? AND {CLAIMABLE} {SKIP_LOCKED})",
+            (claim.claimant, claim.until, id_, now, claim.claimant),
+        )
+        if cursor.rowcount == 1:
+            taken.add(id_)
+    return taken
 
 
 def settle(session: Session, ids: Sequence[int]) -> None:

@@ -68,6 +68,11 @@ class SqliteStore:
         _migrate(path)
 
     @property
+    def shared(self) -> bool:
+        """See Store.shared."""
+        return False
+
+    @property
     def healthy(self) -> bool:
         """False after a failure of the database, until a commit succeeds again."""
         return self._healthy

@@ -102,7 +102,9 @@ def test_init_overwrites_nothing(made: Path) -> None:
     keys = {path: path.read_bytes() for path in (made / "node" / "keys").rglob("*") if path.is_file()}
     arguments = ("init", made / "node", "--agency", "school", "--name", "x", "--sector", "police")
     assert "serves school already" in refused(2, *arguments, "-d", made / "directory.json")
-    assert "leave --spool" in refused(2, *arguments, "-d", made / "directory.json", "--spool", made / "other")
+    assert "leave --spool, --broker" in refused(
+        2, *arguments, "-d", made / "directory.json", "--spool", made / "other"
+    )
     assert keys == {path: path.read_bytes() for path in keys}
 
 
