@@ -115,6 +115,8 @@ class Reason(StrEnum):
     """An attachment did not open, or its size or SHA-256 is not the one signed for."""
     FAULT = "fault"
     """The recipient's node failed on it more than once: an operator must look."""
+    RECALLED = "recalled"
+    """Its sender withdrew it before it was delivered."""
     UNROUTABLE = "unroutable"
     """The broker has no queue for the recipient."""
     # What a recipient's own system may answer with on /reject:

@@ -11,12 +11,15 @@ from gateway.adapters import Registry
 from gateway.config import Settings
 from gateway.crypto.keystore import AgencyKeys, FileKeyStore
 from gateway.directory.file import DirectoryFile
+from gateway.engine import recall, receipting
 from gateway.engine.claims import Claims
 from gateway.engine.inbound import Arrivals
 from gateway.engine.intake import Intake
 from gateway.engine.mailbox import Mailbox
+from gateway.engine.notes import NoteSender
 from gateway.engine.outbound import Backlog, Publisher
 from gateway.engine.parts import Parts, Rules
+from gateway.engine.recall import Recall
 from gateway.engine.receipting import ReceiptSender, Recorder
 from gateway.engine.tasks import Tasks
 from gateway.engine.ticker import Ticker
@@ -71,7 +74,10 @@ class Node:
         self._publisher = Publisher(self.parts, self._backlog)
         self._receipts = ReceiptSender(self.parts)
         self._mailbox = Mailbox(self.parts, self._receipts)
-        self._arrivals = Arrivals(self.parts, self._receipts, Recorder(self.parts), self._mailbox.ring)
+        self._notes = NoteSender(self.parts)
+        self._recall = Recall(self.parts, self._notes, self._receipts)
+        handlers = {receipting.TYPE: Recorder(self.parts).take, recall.TYPE: self._recall.take}
+        self._arrivals = Arrivals(self.parts, self._receipts, handlers, self._mailbox.ring)
         self._ticker = Ticker(self.parts, self._backlog, self._receipts)
         self._tokens = TokenFile(settings.path(node.tokens))
         for agency in node.agencies:
@@ -102,9 +108,10 @@ class Node:
         parts.claims.start(self._tasks)
         self._publisher.start(self._tasks)
         self._receipts.start(self._tasks)
+        self._notes.start(self._tasks)
         self._ticker.start(self._tasks)
         app = make_app(
-            sending=Intake(parts, self._backlog, self._publisher),
+            sending=Intake(parts, self._backlog, self._publisher, self._recall),
             receiving=self._mailbox,
             authenticator=self._tokens,
             limits=Limits(

@@ -1,4 +1,4 @@
-"""Commands for a local system: send, inbox, status, example. They use the API of a running node."""
+"""Commands for a local system: send, inbox, status, recall, example. They use the API of a running node."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
     app.command()(send)
     app.command()(inbox)
     app.command()(status)
+    app.command()(recall)
     app.command()(example)
 
 
@@ -144,6 +145,17 @@ def status(
                 typer.echo(f"{ladder['recipient']}  {receipt['stage']:<9}  {receipt['at']}{why}")
     if any(ladder["stage"] in _FINAL - {"delivered"} for ladder in answer["recipients"]):
         raise typer.Exit(Exit.REFUSED)
+
+
+def recall(
+    message_id: Annotated[str, typer.Argument(help="The message.")],
+    url: Url,
+    token_file: TokenFile,
+    as_json: Json = False,
+) -> None:
+    """Ask for a message back that has not been delivered; `gateway status` shows what came of it."""
+    answer = _ask(url, token_file, lambda client: client.recall(message_id))
+    show(answer) if as_json else typer.echo(f"{message_id}  asked for at {answer['recalled']}")
 
 
 def example(

@@ -1,4 +1,4 @@
-"""What an envelope carries: the content of a typed message, or a batch of receipts (docs/envelope.md 6).
+"""What an envelope carries: a typed message's content, receipts, or a note (docs/envelope.md 6).
 
 Read only after the envelope's signature has been verified, but still strictly: a sender may be wrong.
 """
@@ -62,6 +62,16 @@ def decode_receipts(data: bytes) -> list[bytes]:
     if not all(isinstance(one, bytes) and len(one) <= MAX_RECEIPT for one in receipts):
         raise CborError("not a batch of receipts")
     return receipts
+
+
+def encode_ids(ids: Sequence[str]) -> bytes:
+    """Identifiers of envelopes as CBOR: the content of a recall (docs/envelope.md 6.5)."""
+    return cbor.encode([raw_id(one) for one in ids])
+
+
+def decode_ids(data: bytes) -> list[str]:
+    """The identifiers. Raises CborError (a ValueError)."""
+    return [read_id(one) for one in _items(cbor.decode(data))]
 
 
 def _original(value: Any) -> Original:

@@ -15,7 +15,7 @@ from gateway.crypto import proof
 from gateway.demo.screen import Screen
 from gateway.demo.search import traces
 from gateway.demo.story import Sent, Story
-from gateway.demo.world import World, five_agencies
+from gateway.demo.world import STOP_TIMEOUT, World, five_agencies
 from gateway.directory import file as directory_file
 from gateway.errors import ReceiptInvalid
 from gateway.messages import Stage
@@ -85,6 +85,8 @@ async def _tapped(tap: SpoolTap | RabbitTap) -> AsyncIterator[Seen]:
             yield tap.seen
         finally:
             listening.cancel()
+            # Its goodbye to the broker needs the loop: not at the end, when everything is cancelled.
+            await asyncio.wait({listening}, timeout=STOP_TIMEOUT)
 
 
 def _add_up(world: World, story: Story, lost: int, seen: Seen) -> Summary:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from gateway import schemas
@@ -20,16 +20,18 @@ from gateway.crypto import chunks, content, envelope, proof
 from gateway.crypto.envelope import Opened
 from gateway.engine.attachments import open_attachment
 from gateway.engine.parts import Parts
-from gateway.engine.receipting import TYPE as RECEIPTS
-from gateway.engine.receipting import ReceiptSender, Recorder, receipt_for
+from gateway.engine.receipting import ReceiptSender, receipt_for
 from gateway.errors import RefusedByPeer, Unavailable
 from gateway.messages import AgencyId, Content, EnvelopeId, Header, Reason, Stage
 from gateway.protocol import retry
 from gateway.protocol.deadlines import judge
 from gateway.protocol.policy import Denied, Question
-from gateway.store import inbox, receipts
+from gateway.store import inbox, notes, receipts
 from gateway.store.base import Session
 from gateway.transport.base import Delivery, Lane, Sealed
+
+NoteHandler = Callable[[Header, bytes], Awaitable[None]]
+"""Takes a note of one type, with its verified header. Raises RefusedByPeer when it cannot be read."""
 
 MAX_FAULTS = 3
 """Times a delivery may fail in a way nobody foresaw before it is set aside."""
@@ -39,11 +41,15 @@ class Arrivals:
     """Handles everything the transport delivers to the agencies of this node."""
 
     def __init__(
-        self, parts: Parts, sender: ReceiptSender, recorder: Recorder, on_message: Callable[[AgencyId], None]
+        self,
+        parts: Parts,
+        sender: ReceiptSender,
+        notes: Mapping[str, NoteHandler],
+        on_message: Callable[[AgencyId], None],
     ) -> None:
         self._parts = parts
         self._sender = sender
-        self._recorder = recorder
+        self._notes = notes
         self._on_message = on_message
 
     async def start(self) -> None:
@@ -83,7 +89,7 @@ class Arrivals:
                 return None
             opened = self._open(sealed)
             if sealed.lane is Lane.RECEIPTS:
-                await self._take_receipts(opened)
+                await self._take_note(opened)
                 return None
             return await self._take_message(sealed, opened, redelivered=redelivered)
         except RefusedByPeer as refusal:
@@ -107,13 +113,11 @@ class Arrivals:
         self._parts.metrics.step("open", time.perf_counter() - started)
         return opened
 
-    async def _take_receipts(self, opened: Opened) -> None:
-        if opened.header.type != RECEIPTS:
-            raise RefusedByPeer(Reason.INVALID)
-        try:
-            await self._recorder.record(opened.header.recipient, opened.content.reveal())
-        except ValueError:
-            raise RefusedByPeer(Reason.INVALID) from None
+    async def _take_note(self, opened: Opened) -> None:
+        handler = self._notes.get(opened.header.type)
+        if handler is None:
+            raise RefusedByPeer(Reason.UNKNOWN_TYPE)
+        await handler(opened.header, opened.content.reveal())
 
     async def _take_message(self, sealed: Sealed, opened: Opened, *, redelivered: bool) -> Reason | None:
         parts, header, now = self._parts, opened.header, self._parts.now()
@@ -123,14 +127,35 @@ class Arrivals:
             return await self._refuse_known(
                 sealed, header, opened.digest, refusal.reason, redelivered=redelivered
             )
-        receipt = receipt_for(header, opened.digest, Stage.RECEIVED, now)
-        cose = proof.sign_receipt(receipt, parts.keys[header.recipient].signing)
         chunk_ids = [chunk for attachment in carried.attachments for chunk in attachment.chunks]
+        try:
+            new = await self._hold(sealed, opened, chunk_ids, now)
+        except RefusedByPeer as refusal:
+            await self._tell(sealed, header, opened.digest, refusal.reason)
+            return None  # nothing is wrong with it: its sender no longer wants it delivered
+        if not new:
+            return await self._repeated(sealed, header, opened.digest, redelivered=redelivered)
+        if not chunk_ids:
+            self._received(header)
+        elif not await parts.store.read(lambda s: inbox.chunks_missing(s, header.envelope_id)):
+            await self._complete(header.recipient, header.envelope_id)
+        return None
+
+    async def _hold(self, sealed: Sealed, opened: Opened, chunk_ids: Sequence[EnvelopeId], now: int) -> bool:
+        """Make it durable, with the receipt that says so; False when it was held or answered before.
+
+        Raises RefusedByPeer(RECALLED) when its sender withdrew it while it was on the road.
+        """
+        header = opened.header
+        receipt = receipt_for(header, opened.digest, Stage.RECEIVED, now)
+        cose = proof.sign_receipt(receipt, self._parts.keys[header.recipient].signing)
         stage = inbox.WAITING if chunk_ids else Stage.RECEIVED
 
         def job(session: Session) -> bool:
             if receipts.of_envelope(session, header.envelope_id):
-                return False  # answered before: what was refused once is not let in later
+                return False  # what was refused once is not let in later
+            if notes.is_recalled(session, header.envelope_id, sender=header.sender):
+                raise RefusedByPeer(Reason.RECALLED)
             new = inbox.add(
                 session, header, received=now, stage=stage, digest=opened.digest, body=sealed.body
             )
@@ -141,14 +166,7 @@ class Arrivals:
                 receipts.owe(session, receipt, cose)
             return new
 
-        if not await parts.store.write(job):
-            return await self._repeated(sealed, header, opened.digest, redelivered=redelivered)
-        if chunk_ids:
-            if not await parts.store.read(lambda s: inbox.chunks_missing(s, header.envelope_id)):
-                await self._complete(header.recipient, header.envelope_id)
-            return None
-        self._received(header)
-        return None
+        return await self._parts.store.write(job)
 
     def _check(self, opened: Opened, now: int) -> Content:
         """Times, policy and schema, in that order. Raises RefusedByPeer."""

@@ -20,6 +20,7 @@ from gateway.engine.attachments import AttachmentSealer
 from gateway.engine.fingerprint import Fingerprint, key_mac
 from gateway.engine.outbound import Backlog, Publisher
 from gateway.engine.parts import Parts
+from gateway.engine.recall import Recall
 from gateway.errors import GatewayError, RefusedByUs, Unavailable
 from gateway.http.ports import Ladder, MessageStatus, SignedReceipt, Submission, Upload
 from gateway.messages import (
@@ -73,8 +74,9 @@ class _Sealed:
 class Intake:
     """Implements gateway.http.ports.Sending."""
 
-    def __init__(self, parts: Parts, backlog: Backlog, publisher: Publisher) -> None:
+    def __init__(self, parts: Parts, backlog: Backlog, publisher: Publisher, recall: Recall) -> None:
         self._parts = parts
+        self._recall = recall
         self._backlog = backlog
         self._publisher = publisher
 
@@ -303,6 +305,7 @@ class Intake:
             status.expires,
             status.purpose,
             status.lawful_basis,
+            status.recalled,
             warnings,
             ladders,
         )
@@ -313,6 +316,11 @@ class Intake:
         if message is None:
             raise RefusedByUs("not-found")
         return _status(message, ladders, ())
+
+    async def recall(self, agency: AgencyId, message_id: MessageId) -> MessageStatus:
+        """See Sending.recall."""
+        await self._recall.ask(agency, message_id)
+        return await self.status(agency, message_id)
 
 
 def _read(adapter: Adapter, body: Native) -> Canonical:
@@ -407,6 +415,7 @@ def _status(
         message.expires,
         message.purpose,
         message.lawful_basis,
+        message.recalled,
         warnings,
         ladders,
     )

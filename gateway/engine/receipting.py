@@ -11,21 +11,20 @@ import random
 from collections.abc import Sequence
 from itertools import groupby
 
-from gateway.crypto import content, envelope, proof
+from gateway.crypto import content, proof
+from gateway.engine.notes import seal_note
 from gateway.engine.parts import Parts
 from gateway.engine.tasks import Bell, Tasks, wait_for_ring
-from gateway.errors import ReceiptInvalid, Unavailable
-from gateway.messages import AgencyId, CaseId, EnvelopeId, Header, MessageId, Reason, Receipt, Stage, new_id
+from gateway.errors import ReceiptInvalid, RefusedByPeer, Unavailable
+from gateway.messages import AgencyId, Header, Reason, Receipt, Stage
 from gateway.protocol import retry
-from gateway.protocol.deadlines import RECEIPT_LIFETIME
 from gateway.protocol.delivery import IllegalTransition, advance_outbound
 from gateway.store import outbox, receipts
 from gateway.store.base import Session
 from gateway.store.receipts import Owed
-from gateway.transport.base import Lane, Sealed, TransportError
+from gateway.transport.base import Lane, TransportError
 
 TYPE = "receipts"
-VERSION = 1
 BATCH = 64
 """Receipts in one envelope."""
 ROUND = 512
@@ -107,30 +106,12 @@ class ReceiptSender:
 
     async def _send(self, batch: Sequence[Owed]) -> bool:
         parts, issuer, recipient = self._parts, batch[0].issuer, batch[0].recipient
-        now = parts.now()
-        key = parts.directory.sealing_key(recipient, now)
-        if key is None:
-            return False
-        header = Header(
-            MessageId(new_id()),
-            EnvelopeId(new_id()),
-            TYPE,
-            VERSION,
-            issuer,
-            recipient,
-            CaseId(new_id()),
-            None,
-            now,
-            now + RECEIPT_LIFETIME,
-            "",
-            "",
-        )
         payload = content.encode_receipts([one.cose for one in batch])
-        body = envelope.seal(header, payload, signer=parts.keys[issuer].signing, to=key)
+        sealed = seal_note(parts, TYPE, issuer, recipient, payload)
+        if sealed is None:
+            return False
         try:
-            await parts.transport.publish(
-                Sealed(header.envelope_id, recipient, Lane.RECEIPTS, header.expires, body)
-            )
+            await parts.transport.publish(sealed)
         except TransportError:
             parts.metrics.publish_failed("receipts")
             return False
@@ -145,20 +126,24 @@ class Recorder:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    async def record(self, agency: AgencyId, payload: bytes) -> None:
+    async def take(self, header: Header, payload: bytes) -> None:
         """Verify and record a batch. Raises RefusedByPeer when the batch itself cannot be read.
 
         A single receipt that does not verify or matches nothing this node sent is counted and left out:
         it proves nothing, and must not hold up the others.
         """
         verified: list[tuple[Receipt, bytes]] = []
-        for cose in content.decode_receipts(payload):
+        try:
+            batch = content.decode_receipts(payload)
+        except ValueError:
+            raise RefusedByPeer(Reason.INVALID) from None
+        for cose in batch:
             try:
                 verified.append((proof.verify_receipt(cose, self._parts.find_verify_key), cose))
             except ReceiptInvalid:
                 self._refuse("invalid")
         outcomes = await self._parts.store.write(
-            lambda s: [_apply(s, agency, receipt, cose) for receipt, cose in verified]
+            lambda s: [_apply(s, header.recipient, receipt, cose) for receipt, cose in verified]
         )
         for (receipt, _), outcome in zip(verified, outcomes, strict=True):
             if outcome is not None:

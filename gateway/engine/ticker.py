@@ -15,8 +15,8 @@ from gateway.engine.tasks import Tasks
 from gateway.errors import Unavailable
 from gateway.messages import AgencyId, Reason, Receipt, Stage
 from gateway.protocol import delivery
-from gateway.protocol.deadlines import DAY
-from gateway.store import idempotency, inbox, outbox, receipts
+from gateway.protocol.deadlines import DAY, RECEIPT_LIFETIME
+from gateway.store import idempotency, inbox, notes, outbox, receipts
 from gateway.store.base import Session
 from gateway.store.inbox import Held
 from gateway.store.outbox import OutboundEnvelope
@@ -115,6 +115,7 @@ class Ticker:
         idempotency.forget(session, before=now - self._parts.rules.idempotency)
         inbox.drop_expired_chunks(session, now)
         outbox.drop_orphan_chunks(session, before=now - ORPHANS)
+        notes.forget_recalls(session, before=now - RECEIPT_LIFETIME)
 
     async def _gauges(self, now: int) -> None:
         parts = self._parts

@@ -29,6 +29,7 @@ BACKLOG = 128
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/messages", submissions.post_message),
     ("GET", "/v1/messages/{id}", submissions.get_message),
+    ("POST", "/v1/messages/{id}/recall", submissions.recall_message),
     ("GET", "/v1/inbox", inbox.list_inbox),
     ("POST", "/v1/inbox/ack", inbox.ack_many),
     ("GET", "/v1/inbox/{id}", inbox.open_message),

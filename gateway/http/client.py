@@ -93,6 +93,10 @@ class Client:
         """The ladder so far."""
         return await self._json("GET", f"/v1/messages/{message_id}")
 
+    async def recall(self, message_id: str) -> dict[str, Any]:
+        """Ask for a message back; its ladder so far."""
+        return await self._json("POST", f"/v1/messages/{message_id}/recall")
+
     async def inbox(
         self, *, after: int = 0, limit: int = 50, wait: int = 0, content: bool = False
     ) -> dict[str, Any]:

@@ -77,7 +77,12 @@ SCHEMAS: dict[str, Any] = {
     ),
     "Receipt": _all(**_RECEIPT),
     "Ladder": _all(recipient=_AGENCY, envelope_id=_UUID, stage=_RECEIPT["stage"], receipts=_many("Receipt")),
-    "Message": _all(**_HEADER, warnings=_many("Warning"), recipients=_many("Ladder")),
+    "Message": _all(
+        **_HEADER,
+        recalled={"type": ["string", "null"]},
+        warnings=_many("Warning"),
+        recipients=_many("Ladder"),
+    ),
     "InboxEntry": _object(list(_INBOX), **_INBOX, **_OPENED),
     "InboxPage": _all(
         messages=_many("InboxEntry"),

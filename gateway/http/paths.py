@@ -105,6 +105,18 @@ PATHS: dict[str, Any] = {
             parameters=[_ID],
         )
     },
+    "/v1/messages/{id}/recall": {
+        "post": _operation(
+            "recallMessage",
+            "Ask for a message back that has not been delivered",
+            {"202": _json("Message", "Asked. The recipient's receipt says what came of it.")},
+            description=(
+                "A recipient that has not acknowledged the message drops it and answers `rejected` with the"
+                " reason `recalled`; one that has, answers `delivered`. Repeating it changes nothing."
+            ),
+            parameters=[_ID],
+        )
+    },
     "/v1/inbox": {
         "get": _operation(
             "listInbox",

@@ -94,6 +94,8 @@ class MessageStatus:
     expires: int
     purpose: str
     lawful_basis: str
+    recalled: int | None
+    """When the sender asked for it back; the receipts say what came of that."""
     warnings: tuple[Problem, ...]
     """Only in the answer to POST; a status read later has none (they travel sealed)."""
     ladders: tuple[Ladder, ...]
@@ -154,6 +156,10 @@ class Sending(Protocol):
 
     async def status(self, agency: AgencyId, message_id: MessageId) -> MessageStatus:
         """The ladder so far. Raises not-found unless `agency` sent it."""
+        ...
+
+    async def recall(self, agency: AgencyId, message_id: MessageId) -> MessageStatus:
+        """Ask for a message back; repeating it changes nothing. Raises already-final, not-found."""
         ...
 
 

@@ -45,6 +45,7 @@ def status(message: MessageStatus) -> dict[str, Any]:
         "expires": time(message.expires),
         "purpose": message.purpose,
         "lawful_basis": message.lawful_basis,
+        "recalled": time(message.recalled) if message.recalled is not None else None,
         "warnings": [{"pointer": one.pointer, "rule": one.rule} for one in message.warnings],
         "recipients": [
             {

@@ -1,4 +1,4 @@
-"""POST /v1/messages and GET /v1/messages/{id}."""
+"""POST /v1/messages, GET /v1/messages/{id} and POST /v1/messages/{id}/recall."""
 
 from __future__ import annotations
 
@@ -54,6 +54,13 @@ async def get_message(request: web.Request) -> web.Response:
     permitted(request, Permission.SEND)
     status = await request.app[SENDING].status(request[PRINCIPAL].agency, MessageId(identifier(request)))
     return answer(render.status(status))
+
+
+async def recall_message(request: web.Request) -> web.Response:
+    """Ask for a message back: 202, the receipts will say what came of it."""
+    permitted(request, Permission.SEND)
+    status = await request.app[SENDING].recall(request[PRINCIPAL].agency, MessageId(identifier(request)))
+    return answer(render.status(status), status=202)
 
 
 def _parameters(request: web.Request) -> dict[str, str]:

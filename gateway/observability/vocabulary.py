@@ -23,6 +23,7 @@ PUBLISH_FAILURES: dict[str, str] = {
     "unroutable": "the recipient has no queue",
     "full": "the recipient's queue is at its limit",
     "unavailable": "not reachable, or no confirmation came in time",
+    "notes": "a note to another node (a recall) was not confirmed, whatever the cause",
     "receipts": "a batch of receipts was not confirmed, whatever the cause",
 }
 """Why the transport did not confirm."""
@@ -135,6 +136,9 @@ EVENTS: dict[str, str] = {
     "message-failed": "The sender's node gave a message up.",
     "receipt-recorded": "A receipt from the recipient verified and is kept.",
     "receipt-refused": "A receipt that arrived does not verify.",
+    "note-sent": "A note to another node, such as a recall, is on its way.",
+    "recall-asked": "A local system asked for a message back.",
+    "message-recalled": "A message was withdrawn by its sender before it was delivered.",
     "receipts-sent": "A batch of receipts is on its way back.",
     "transport-connected": "The transport is usable.",
     "transport-lost": "The transport is not usable; the node goes on trying.",

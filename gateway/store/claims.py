@@ -5,10 +5,11 @@ A claim is a lease. Its holder renews it while it lives; when it died, another t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.store.base import Session
+from gateway.store.base import SKIP_LOCKED, Session
 
 NOBODY: Final = ""
 CLAIMABLE: Final = "(claimed_until <= ? OR claimant = ?)"
@@ -28,6 +29,20 @@ class Claim:
 
 
 UNCLAIMED: Final = Claim(NOBODY, 0)
+
+
+def take(session: Session, table: str, ids: Sequence[int], now: int, claim: Claim) -> set[int]:
+    """Claim those of these rows of `owed_receipts` or `owed_notes` that are still there and free."""
+    taken = set()
+    for id_ in ids:
+        cursor = session.execute(
+            f"UPDATE {table} SET claimant = ?, claimed_until = ? WHERE id IN"
+            f" (SELECT id FROM {table} WHERE id = ? AND {CLAIMABLE} {SKIP_LOCKED})",
+            (claim.claimant, claim.until, id_, now, claim.claimant),
+        )
+        if cursor.rowcount == 1:
+            taken.add(id_)
+    return taken
 
 
 def renew(session: Session, claim: Claim) -> None:

@@ -24,6 +24,8 @@ class OutboundMessage:
     expires: int
     purpose: str
     lawful_basis: str
+    recalled: int | None = None
+    """When the sender's system asked for it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +133,15 @@ def message(session: Session, agency: AgencyId, message_id: MessageId) -> Outbou
     """A message, if this agency sent it."""
     row = session.execute(
         "SELECT message_id, agency, case_id, type, version, in_reply_to, created, expires, purpose,"
-        " lawful_basis FROM outbound_messages WHERE message_id = ? AND agency = ?",
+        " lawful_basis, recalled FROM outbound_messages WHERE message_id = ? AND agency = ?",
         (message_id, agency),
     ).fetchone()
     return OutboundMessage(*row) if row else None
+
+
+def mark_recalled(session: Session, message_id: MessageId, *, at: int) -> None:
+    """The sender's system asked for it back."""
+    session.execute("UPDATE outbound_messages SET recalled = ? WHERE message_id = ?", (at, message_id))
 
 
 def envelopes(session: Session, message_id: MessageId) -> list[OutboundEnvelope]:

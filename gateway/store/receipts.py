@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.messages import AgencyId, EnvelopeId, Reason, Receipt, Stage
-from gateway.store.base import SKIP_LOCKED, Session
+from gateway.store import claims
+from gateway.store.base import Session
 from gateway.store.claims import CLAIMABLE, NOBODY, Claim
 
 
@@ -81,16 +82,7 @@ def owed(session: Session, *, limit: int, now: int = 0, claimant: str = NOBODY) 
 
 def claim(session: Session, ids: Sequence[int], now: int, claim: Claim) -> set[int]:
     """Take those of these receipts that are still owed and free."""
-    taken = set()
-    for id_ in ids:
-        cursor = session.execute(
-            "UPDATE owed_receipts SET claimant = ?, claimed_until = ? WHERE id IN"
-            f" (SELECT id FROM owed_receipts WHERE id = ? AND {CLAIMABLE} {SKIP_LOCKED})",
-            (claim.claimant, claim.until, id_, now, claim.claimant),
-        )
-        if cursor.rowcount == 1:
-            taken.add(id_)
-    return taken
+    return claims.take(session, "owed_receipts", ids, now, claim)
 
 
 def settle(session: Session, ids: Sequence[int]) -> None:

@@ -89,6 +89,7 @@ async def test_two_processes_send_each_envelope_once_and_hand_each_message_over_
 
     await until(final, "every ladder is final", timeout=60)
     watching.cancel()
+    await asyncio.wait({watching}, timeout=20)
     published = Counter(name for name in tap.seen.names if ".messages" in name)
     assert len(published) == len(keys)
     assert set(published.values()) == {1}, "an envelope was published by both"

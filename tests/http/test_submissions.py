@@ -434,3 +434,23 @@ async def test_the_client_raises_the_problem_it_is_told(world: World) -> None:
     assert (caught.value.code, caught.value.status) == ("missing-parameter", 400)
     assert [one.pointer for one in caught.value.problems] == ["/query/to"]
     assert caught.value.hint
+
+
+# Recall
+
+
+async def test_a_recall_answers_with_the_status(world: World) -> None:
+    path = f"/v1/messages/{(await post(world)).json['message_id']}"
+    answer = await ask(world, "POST", f"{path}/recall", token="school-token")
+    assert answer.status == 202
+    matches("Message", answer.json)
+    assert answer.json["recalled"] is not None
+    assert (await ask(world, "GET", path, token="school-token")).json == answer.json
+
+
+async def test_a_recall_needs_the_sender_and_its_permission(world: World) -> None:
+    path = f"/v1/messages/{(await post(world)).json['message_id']}/recall"
+    assert (await ask(world, "POST", path, token="police-token")).code == "not-found"
+    assert (await ask(world, "POST", path, token="only-receives")).code == "not-permitted"
+    unknown = "/v1/messages/1b4e28ba-2fa1-41d2-883f-0016d3cca427/recall"
+    assert (await ask(world, "POST", unknown, token="school-token")).code == "not-found"

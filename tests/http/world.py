@@ -28,6 +28,7 @@ from gateway.http.ports import (
     Upload,
 )
 from gateway.messages import (
+    FINAL_STAGES,
     SYSTEM_REASONS,
     AgencyId,
     CaseId,
@@ -106,6 +107,7 @@ class FakeNode:
             expires=NOW + (submission.expires_in or 432_000) * 1000,
             purpose=submission.purpose,
             lawful_basis=submission.lawful_basis,
+            recalled=None,
             warnings=(Problem("/subject/identifier/0/value", "nhs-number check digit"),),
             ladders=tuple(
                 Ladder(
@@ -133,6 +135,13 @@ class FakeNode:
         if status is None or status.sender != agency:
             raise RefusedByUs("not-found")
         return status
+
+    async def recall(self, agency: AgencyId, message_id: MessageId) -> MessageStatus:
+        status = await self.status(agency, message_id)
+        if status.ladders[0].stage in FINAL_STAGES:
+            raise RefusedByUs("already-final")
+        self.statuses[message_id] = replace(status, recalled=status.recalled or NOW)
+        return self.statuses[message_id]
 
     # Receiving
 
