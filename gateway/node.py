@@ -78,7 +78,7 @@ class Node:
         self._recall = Recall(self.parts, self._notes, self._receipts)
         handlers = {receipting.TYPE: Recorder(self.parts).take, recall.TYPE: self._recall.take}
         self._arrivals = Arrivals(self.parts, self._receipts, handlers, self._mailbox.ring)
-        self._ticker = Ticker(self.parts, self._backlog, self._receipts)
+        self._ticker = Ticker(self.parts, self._backlog, self._receipts, self._arrivals)
         self._tokens = TokenFile(settings.path(node.tokens))
         for agency in node.agencies:
             if AgencyId(agency) not in self.parts.directory.agencies:
@@ -183,7 +183,14 @@ def _load_keys(settings: Settings) -> dict[AgencyId, AgencyKeys]:
 def _transport(settings: Settings) -> Transport:
     transport = settings.transport
     if transport.kind == "rabbitmq":
-        return RabbitTransport(settings.broker_url())
+        url, *more_urls = settings.broker_urls()
+        return RabbitTransport(
+            url,
+            tuple(more_urls),
+            tls=settings.broker_tls(),
+            external=transport.cert_file is not None,
+            user_id=settings.broker_account(),
+        )
     spool: Path = settings.path(transport.spool)
     if not spool.is_dir():
         raise StartupError(f"there is no spool folder at {spool}: `gateway init` makes one")

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from gateway import __version__
-from gateway.cli import client, inspect, node, setup
+from gateway.cli import client, dead_letters, inspect, node, setup
 from gateway.cli.common import Exit
 from gateway.errors import StartupError
 from gateway.observability import logs
@@ -44,6 +44,7 @@ setup.register(app)
 node.register(app)
 client.register(app)
 inspect.register(app)
+dead_letters.register(app)
 
 
 def main() -> None:

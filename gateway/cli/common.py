@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -42,6 +43,11 @@ def read_token(path: Path) -> str:
         raise StartupError(
             f"cannot read the token file {path}; `gateway token create` makes a token"
         ) from None
+
+
+def timestamp(at: int) -> str:
+    """Milliseconds since the epoch as RFC 3339, UTC."""
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def show(value: Any) -> None:

@@ -6,14 +6,13 @@ import base64
 import binascii
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gateway import config
-from gateway.cli.common import Exit, Json, NodeFolder, fail, show
+from gateway.cli.common import Exit, Json, NodeFolder, fail, show, timestamp
 from gateway.crypto import proof
 from gateway.crypto.keystore import FileKeyStore
 from gateway.directory import file as directory_file
@@ -87,12 +86,12 @@ def list_keys(node: NodeFolder, as_json: Json = False) -> None:
     settings = config.load(node)
     rows = FileKeyStore(settings.path(settings.node.keys)).describe()
     if as_json:
-        show({"keys": [{**row, "created": _time(int(row["created"]))} for row in rows]})
+        show({"keys": [{**row, "created": timestamp(int(row["created"]))} for row in rows]})
         return
     for row in rows:
         typer.echo(
             f"{row['agency']}  {row['use']:<4}  {row['suite']:<9}  {row['state']:<8}"
-            f"  {_time(int(row['created']))}  {row['kid']}"
+            f"  {timestamp(int(row['created']))}  {row['kid']}"
         )
 
 
@@ -137,10 +136,6 @@ def _describe(receipt: Receipt) -> dict[str, Any]:
         "sender": receipt.sender,
         "recipient": receipt.recipient,
         "issuer": receipt.issuer,
-        "at": _time(receipt.at),
+        "at": timestamp(receipt.at),
         "reason": receipt.reason.value if receipt.reason else None,
     }
-
-
-def _time(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,11 +7,13 @@ is held, unanswered, and tried again: it is never given up and never acknowledge
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from gateway import schemas
 from gateway.adapters import strict_json
@@ -26,13 +28,16 @@ from gateway.messages import AgencyId, Content, EnvelopeId, Header, Reason, Stag
 from gateway.protocol import retry
 from gateway.protocol.deadlines import judge
 from gateway.protocol.policy import Denied, Question
-from gateway.store import inbox, notes, receipts
+from gateway.store import dead_letters, inbox, notes, receipts
 from gateway.store.base import Session
+from gateway.store.dead_letters import Refused
 from gateway.transport.base import Delivery, Lane, Sealed
 
 NoteHandler = Callable[[Header, bytes], Awaitable[None]]
 """Takes a note of one type, with its verified header. Raises RefusedByPeer when it cannot be read."""
 
+REPLAYS = 20
+"""Dead letters read at once."""
 MAX_FAULTS = 3
 """Times a delivery may fail in a way nobody foresaw before it is set aside."""
 
@@ -74,12 +79,30 @@ class Arrivals:
                 self._parts.log.error("internal-error", part="arrivals", exc=error)
                 if faults == MAX_FAULTS:
                     reason = Reason.FAULT
+                    with contextlib.suppress(Unavailable):  # the transport's own dead letters have it too
+                        await self._refuse(delivery.sealed, reason)
                     break
         if reason is None:
             await delivery.ack()
             return
         self._parts.metrics.dead_lettered(reason)
         await delivery.dead_letter()
+
+    async def replay(self) -> None:
+        """Take dead letters again for which an operator asked. Raises Unavailable."""
+        while found := await self._parts.store.read(lambda s: dead_letters.to_replay(s, limit=REPLAYS)):
+            for number, one in found:
+                sealed = Sealed(one.envelope_id, one.agency, Lane(one.lane), one.expires, one.body)
+                self._parts.log.info("dead-letter-replayed", envelope_id=one.envelope_id, agency=one.agency)
+                try:
+                    await self._take(sealed, redelivered=True)
+                except Unavailable:
+                    raise
+                except Exception as error:  # noqa: BLE001 - a fault may still be there
+                    self._parts.log.error("internal-error", part="replay", exc=error)
+                    await self._refuse(sealed, Reason.FAULT)
+                # What is refused again has a new row by now.
+                await self._parts.store.write(partial(dead_letters.drop, id_=number))
 
     async def _take(self, sealed: Sealed, *, redelivered: bool) -> Reason | None:
         """Make one delivery durable; None, or why it belongs to the dead letters. Raises Unavailable."""
@@ -312,9 +335,7 @@ class Arrivals:
         def job(session: Session) -> None:
             receipts.keep(session, receipt, cose)
             receipts.owe(session, receipt, cose)
-            inbox.dead_letter(
-                session, sealed.envelope_id, sealed.recipient, reason, at=now, size=len(sealed.body)
-            )
+            dead_letters.add(session, _set_aside(sealed, reason, now))
 
         await parts.store.write(job)
         self._refused(sealed.envelope_id, reason, header)
@@ -322,12 +343,8 @@ class Arrivals:
 
     async def _refuse(self, sealed: Sealed, reason: Reason) -> None:
         """Refuse what nobody can be told about: record it where an operator sees it."""
-        now = self._parts.now()
-        await self._parts.store.write(
-            lambda s: inbox.dead_letter(
-                s, sealed.envelope_id, sealed.recipient, reason, at=now, size=len(sealed.body)
-            )
-        )
+        refused = _set_aside(sealed, reason, self._parts.now())
+        await self._parts.store.write(lambda s: dead_letters.add(s, refused))
         self._refused(sealed.envelope_id, reason, None)
 
     def _refused(self, envelope_id: EnvelopeId, reason: Reason, header: Header | None) -> None:
@@ -339,3 +356,9 @@ class Arrivals:
             sender=header.sender if header else None,
             reason=reason,
         )
+
+
+def _set_aside(sealed: Sealed, reason: Reason, now: int) -> Refused:
+    return Refused(
+        sealed.envelope_id, sealed.recipient, sealed.lane.value, reason, now, sealed.expires, sealed.body
+    )

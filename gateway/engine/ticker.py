@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.crypto import proof
+from gateway.engine.inbound import Arrivals
 from gateway.engine.outbound import Backlog
 from gateway.engine.parts import Parts
 from gateway.engine.receipting import ReceiptSender, receipt_for
@@ -16,13 +17,15 @@ from gateway.errors import Unavailable
 from gateway.messages import AgencyId, Reason, Receipt, Stage
 from gateway.protocol import delivery
 from gateway.protocol.deadlines import DAY, RECEIPT_LIFETIME
-from gateway.store import idempotency, inbox, notes, outbox, receipts
+from gateway.store import dead_letters, idempotency, inbox, notes, outbox, receipts
 from gateway.store.base import Session
 from gateway.store.inbox import Held
 from gateway.store.outbox import OutboundEnvelope
 
 ROUND = 200
 """Rows concluded in one transaction."""
+DEAD_LETTERS = 90 * DAY
+"""Milliseconds a refused envelope waits for an operator."""
 ORPHANS = DAY
 """Milliseconds after which chunks of an upload that never became a message are dropped."""
 
@@ -30,8 +33,9 @@ ORPHANS = DAY
 class Ticker:
     """The node's clockwork."""
 
-    def __init__(self, parts: Parts, backlog: Backlog, sender: ReceiptSender) -> None:
+    def __init__(self, parts: Parts, backlog: Backlog, sender: ReceiptSender, arrivals: Arrivals) -> None:
         self._parts = parts
+        self._arrivals = arrivals
         self._backlog = backlog
         self._sender = sender
 
@@ -60,6 +64,7 @@ class Ticker:
         await self._expire_inbound(now)
         await self._conclude_outbound(now)
         await self._parts.store.write(lambda s: self._tidy(s, now))
+        await self._arrivals.replay()
         await self._backlog.recount()
         await self._gauges(now)
 
@@ -116,11 +121,17 @@ class Ticker:
         inbox.drop_expired_chunks(session, now)
         outbox.drop_orphan_chunks(session, before=now - ORPHANS)
         notes.forget_recalls(session, before=now - RECEIPT_LIFETIME)
+        dead_letters.drop_old(session, before=now - DEAD_LETTERS)
 
     async def _gauges(self, now: int) -> None:
         parts = self._parts
-        oldest, waiting, owed = await parts.store.read(
-            lambda s: (outbox.oldest_due(s), inbox.backlog(s), receipts.count_owed(s))
+        oldest, waiting, owed, dead = await parts.store.read(
+            lambda s: (
+                outbox.oldest_due(s),
+                inbox.backlog(s),
+                receipts.count_owed(s),
+                dead_letters.count(s),
+            )
         )
         parts.metrics.outbox(
             self._backlog.envelopes, self._backlog.size, (now - oldest) / 1000 if oldest is not None else 0.0
@@ -130,5 +141,6 @@ class Ticker:
             count, age = counts.get(agency, (0, 0.0))
             parts.metrics.inbox(agency, count, age)
         parts.metrics.owed(owed)
+        parts.metrics.dead_letters(dead)
         parts.metrics.directory_expires((parts.directory.expires - now) / 1000)
         parts.metrics.transport_up(parts.transport.connected)

@@ -95,6 +95,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("envelopes_refused_total", "counter", "Envelopes refused on arrival.", ("reason",), REASONS),
     Metric("envelopes_duplicate_total", "counter", "Envelopes the transport handed over again; set aside."),
     Metric("dead_lettered_total", "counter", "Arrivals set aside for an operator.", ("reason",), REASONS),
+    Metric("dead_letters", "gauge", "Refused envelopes that wait for an operator."),
     Metric("messages_answered_total", "counter", "Messages that became final here.", ("stage",), STAGES),
     Metric("inbox_waiting", "gauge", "Messages the agency's own system has not answered.", ("agency",)),
     Metric("inbox_oldest_seconds", "gauge", "Age of the oldest of them; 0 when there is none.", ("agency",)),
@@ -227,6 +228,10 @@ class Metrics:
     def dead_lettered(self, reason: Reason) -> None:
         """Something that arrived was set aside for an operator."""
         self._count("dead_lettered_total", reason)
+
+    def dead_letters(self, waiting: int) -> None:
+        """How many refused envelopes wait for an operator."""
+        self._gauges["dead_letters"].set(waiting)
 
     def answered(self, stage: Stage) -> None:
         """A message in this node's inbox became final."""

@@ -130,6 +130,7 @@ EVENTS: dict[str, str] = {
     "envelope-received": "An envelope was opened, verified and stored.",
     "envelope-duplicate": "An envelope arrived again and was set aside.",
     "envelope-refused": "An envelope that arrived is not acceptable; `reason` says why.",
+    "dead-letter-replayed": "An operator had a refused envelope taken again.",
     "message-delivered": "The recipient's own system acknowledged a message.",
     "message-rejected": "The recipient's own system rejected a message.",
     "message-expired": "A message was not collected in time.",

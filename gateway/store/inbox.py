@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gateway.messages import AgencyId, EnvelopeId, Header, MessageId, Reason, Stage
+from gateway.messages import AgencyId, EnvelopeId, Header, MessageId, Stage
 from gateway.store.base import Session
 
 WAITING = "waiting"
@@ -195,16 +195,3 @@ def chunk(session: Session, agency: AgencyId, chunk_id: EnvelopeId) -> bytes | N
 def drop_expired_chunks(session: Session, now: int) -> None:
     """Chunks whose time is over, whether or not their envelope ever came."""
     session.execute("DELETE FROM inbound_chunks WHERE expires <= ?", (now,))
-
-
-# --- what was refused ---
-
-
-def dead_letter(
-    session: Session, envelope_id: EnvelopeId, agency: AgencyId, reason: Reason, *, at: int, size: int
-) -> None:
-    """Record a refused envelope: metadata and the reason only."""
-    session.execute(
-        "INSERT INTO dead_letters (envelope_id, agency, reason, at, size) VALUES (?, ?, ?, ?, ?)",
-        (envelope_id, agency, reason, at, size),
-    )

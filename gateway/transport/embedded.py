@@ -2,6 +2,7 @@
 
     spool/<agency>/<lane>/<sequence>.<envelope id>.<expires>     one sealed thing waiting
     spool/<agency>/<lane>/.lock                                  held by the one process that consumes
+    spool/<agency>/<lane>/.tries.<name>                          how often it came back unanswered
     spool/<agency>/dead/<sequence>.<envelope id>                 set aside
 
 Publishing writes a temporary file, fsyncs it, renames it into place and fsyncs the folder: after that it
@@ -30,6 +31,8 @@ MAX_LENGTH = 100_000
 """Things in one queue; beyond it publishing is refused."""
 CLOSE_TIMEOUT = 10.0
 """Seconds that handlers under way get to finish."""
+DELIVERY_LIMIT = 20
+"""Times a thing may come back unanswered (its consumer died) before it is set aside, as on RabbitMQ."""
 _LOCK = ".lock"
 _DEAD = "dead"
 
@@ -52,7 +55,7 @@ class SpoolDelivery:
 
     async def ack(self) -> None:
         """See Delivery.ack."""
-        await asyncio.to_thread(self._path.unlink, missing_ok=True)
+        await asyncio.to_thread(_forget, self._path)
         self._queue.answered(self._path.name, again=False)
 
     async def requeue(self) -> None:
@@ -174,7 +177,8 @@ class EmbeddedTransport:
     async def _hand_over(self, queue: _Queue, name: str) -> None:
         path = queue.folder / name
         _, envelope_id, expires = name.split(".")
-        if int(expires) <= time.time_ns() // 1_000_000:
+        over = int(expires) <= time.time_ns() // 1_000_000
+        if over or (name in queue.returned and await asyncio.to_thread(_tries, path) > DELIVERY_LIMIT):
             await asyncio.to_thread(_bury, path)
             return
         try:
@@ -214,7 +218,27 @@ def _names(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def _tries(path: Path) -> int:
+    """Count that it is handed over once more; how often it was by now.
+
+    Written before the consumer sees it: one that kills its consumer must not be tried for ever.
+    """
+    file = path.with_name(f".tries.{path.name}")
+    try:
+        count = int(file.read_text("ascii")) + 1
+    except (OSError, ValueError):
+        count = 1
+    file.write_text(str(count), "ascii")
+    return count
+
+
+def _forget(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.with_name(f".tries.{path.name}").unlink(missing_ok=True)
+
+
 def _bury(path: Path) -> None:
+    path.with_name(f".tries.{path.name}").unlink(missing_ok=True)
     sequence, envelope_id, _ = path.name.split(".")
     with contextlib.suppress(FileNotFoundError):
         path.rename(path.parent.parent / _DEAD / f"{sequence}.{envelope_id}")

@@ -25,7 +25,7 @@ import gateway.store.postgres
 import gateway.store.sqlite
 from gateway.errors import StartupError, Unavailable
 from gateway.messages import AgencyId, CaseId, EnvelopeId, Header, MessageId, Reason, Receipt, Stage
-from gateway.store import claims, idempotency, inbox, notes, outbox, receipts
+from gateway.store import claims, dead_letters, idempotency, inbox, notes, outbox, receipts
 from gateway.store.base import Job, Session, Store
 from gateway.store.postgres import RERUNS, PostgresStore
 from gateway.store.sqlite import SqliteStore
@@ -415,6 +415,30 @@ def settle_note(session: Session) -> None:
         notes.settle(session, one.id)
 
 
+refusals = st.builds(
+    dead_letters.Refused,
+    envelope_id=envelope_ids,
+    agency=agencies,
+    lane=st.sampled_from(["messages", "receipts"]),
+    reason=st.sampled_from(list(Reason)),
+    at=times,
+    expires=times,
+    body=bodies,
+)
+
+
+def replay_newest(session: Session) -> list[bool]:
+    return [dead_letters.ask_replay(session, one.id) for one in dead_letters.newest(session, limit=1)]
+
+
+def replayed(session: Session, limit: int) -> list[dead_letters.Refused]:
+    return [one for _, one in dead_letters.to_replay(session, limit=limit)]
+
+
+def drop_newest(session: Session) -> list[bool]:
+    return [dead_letters.drop(session, one.id) for one in dead_letters.newest(session, limit=1)]
+
+
 @st.composite
 def put_offs(draw: st.DrawFn) -> Job[Any]:
     envelope_id = draw(envelope_ids)
@@ -529,14 +553,13 @@ STEPS: dict[Callable[..., Any], st.SearchStrategy[Job[Any]]] = {
     inbox.chunks_missing: call(inbox.chunks_missing, envelope_id=envelope_ids),
     inbox.chunk: call(inbox.chunk, agency=agencies, chunk_id=chunk_ids),
     inbox.drop_expired_chunks: call(inbox.drop_expired_chunks, now=times),
-    inbox.dead_letter: call(
-        inbox.dead_letter,
-        envelope_id=envelope_ids,
-        agency=agencies,
-        reason=st.sampled_from(list(Reason)),
-        at=times,
-        size=times,
-    ),
+    dead_letters.add: call(dead_letters.add, refused=refusals),
+    dead_letters.newest: call(dead_letters.newest, limit=limits),
+    dead_letters.ask_replay: call(replay_newest),
+    dead_letters.to_replay: call(replayed, limit=limits),
+    dead_letters.drop: call(drop_newest),
+    dead_letters.drop_old: call(dead_letters.drop_old, before=times),
+    dead_letters.count: call(dead_letters.count),
     receipts.keep: call(receipts.keep, receipt=signed, cose=bodies),
     receipts.of_envelope: call(receipts.of_envelope, envelope_id=envelope_ids),
     receipts.owe: call(receipts.owe, receipt=signed, cose=bodies),
@@ -574,7 +597,7 @@ NUMBERED = {"inbox", "receipts", "owed_receipts", "dead_letters", "owed_notes"}
 def test_every_function_of_the_store_is_compared() -> None:
     public = {
         function
-        for module in (outbox, inbox, receipts, idempotency, claims, notes)
+        for module in (outbox, inbox, receipts, idempotency, claims, notes, dead_letters)
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and not name.startswith("_")
     }
@@ -589,7 +612,7 @@ def without_numbers(value: object) -> object:
         return dataclasses.replace(value, held=dataclasses.replace(value.held, sequence=0))
     if isinstance(value, inbox.Held):
         return dataclasses.replace(value, sequence=0)
-    if isinstance(value, receipts.Owed | notes.Note):
+    if isinstance(value, receipts.Owed | notes.Note | dead_letters.DeadLetter):
         return dataclasses.replace(value, id=0)
     return value
 

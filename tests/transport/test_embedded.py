@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from gateway.messages import UUID4
+from gateway.transport import embedded
 from gateway.transport.base import Lane, TransportFull, TransportUnavailable, Unroutable
 from gateway.transport.embedded import EmbeddedTransport, _names, create_queues
-from tests.transport.ground import HOUR, POLICE, Collector, dead_in_spool, now, sealed
+from tests.transport.ground import HOUR, POLICE, Collector, dead_in_spool, now, sealed, unanswered
 
 PROJECT = Path(__file__).parents[2]
 SOME_ID = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
@@ -227,6 +228,7 @@ async def test_a_consumer_goes_on_when_its_folder_was_away_for_a_moment(
 PUBLISHER = """
 import asyncio, sys, uuid, time
 from pathlib import Path
+from gateway.transport import embedded
 from gateway.transport.base import Lane, Sealed
 from gateway.transport.embedded import EmbeddedTransport
 
@@ -279,6 +281,7 @@ async def test_a_publisher_killed_in_the_middle_leaves_only_whole_things_and_all
 CONSUMER = """
 import asyncio, sys
 from pathlib import Path
+from gateway.transport import embedded
 from gateway.transport.base import Lane
 from gateway.transport.embedded import EmbeddedTransport
 
@@ -314,6 +317,32 @@ async def test_a_killed_consumer_lets_go_of_the_queue_and_of_what_it_had(
     came = await collector.next()
     assert came.sealed.body == b"unanswered"
     assert came.redelivered
+
+
+async def test_what_kills_its_consumer_again_and_again_is_set_aside(
+    tmp_path: Path, queue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "DELIVERY_LIMIT", 3)
+    first = EmbeddedTransport(tmp_path)
+    await first.start()
+    await first.publish(sealed(b"deadly"))
+    for _ in range(3):
+        consumer = EmbeddedTransport(tmp_path)
+        await consumer.start()
+        collector = Collector(unanswered)
+        await consumer.consume(POLICE, Lane.MESSAGES, collector, prefetch=1)
+        assert await collector.body() == b"deadly"
+        await consumer.close()
+    consumer = EmbeddedTransport(tmp_path)
+    await consumer.start()
+    collector = Collector()
+    await consumer.consume(POLICE, Lane.MESSAGES, collector, prefetch=1)
+    assert await dead_in_spool(tmp_path, POLICE, 1) == [b"deadly"]
+    await first.publish(sealed(b"harmless"))
+    assert await collector.body() == b"harmless"
+    assert names(queue) == [".lock"]
+    await consumer.close()
+    await first.close()
 
 
 async def test_a_queue_that_vanished_is_an_unroutable_recipient_not_a_crash(
