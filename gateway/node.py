@@ -11,7 +11,7 @@ from gateway.adapters import Registry
 from gateway.config import Settings
 from gateway.crypto.keystore import AgencyKeys, FileKeyStore
 from gateway.directory.file import DirectoryFile
-from gateway.engine import recall, receipting
+from gateway.engine import recall, receipting, reconcile
 from gateway.engine.claims import Claims
 from gateway.engine.inbound import Arrivals
 from gateway.engine.intake import Intake
@@ -21,6 +21,7 @@ from gateway.engine.outbound import Backlog, Publisher
 from gateway.engine.parts import Parts, Rules
 from gateway.engine.recall import Recall
 from gateway.engine.receipting import ReceiptSender, Recorder
+from gateway.engine.reconcile import Reconciler
 from gateway.engine.tasks import Tasks
 from gateway.engine.ticker import Ticker
 from gateway.errors import StartupError
@@ -76,9 +77,16 @@ class Node:
         self._mailbox = Mailbox(self.parts, self._receipts)
         self._notes = NoteSender(self.parts)
         self._recall = Recall(self.parts, self._notes, self._receipts)
-        handlers = {receipting.TYPE: Recorder(self.parts).take, recall.TYPE: self._recall.take}
+        self._reconciler = Reconciler(self.parts, self._notes, self._receipts, self._mailbox.ring)
+        handlers = {
+            receipting.TYPE: Recorder(self.parts).take,
+            recall.TYPE: self._recall.take,
+            reconcile.ASK: self._reconciler.take_ask,
+            reconcile.ANSWER: self._reconciler.take_answer,
+            reconcile.RESEND: self._reconciler.take_resend,
+        }
         self._arrivals = Arrivals(self.parts, self._receipts, handlers, self._mailbox.ring)
-        self._ticker = Ticker(self.parts, self._backlog, self._receipts, self._arrivals)
+        self._ticker = Ticker(self.parts, self._backlog, self._receipts, self._arrivals, self._reconciler)
         self._tokens = TokenFile(settings.path(node.tokens))
         for agency in node.agencies:
             if AgencyId(agency) not in self.parts.directory.agencies:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from gateway import config
 from gateway.http import auth
@@ -70,6 +71,7 @@ def provision(
     agencies: Sequence[AgencyId] = (SCHOOL, POLICE, COUNCIL),
     *,
     broker: str = "",
+    databases: Mapping[AgencyId, str] = MappingProxyType({}),
     extra: Mapping[AgencyId, str] | str = "",
     agreements: bool = True,
 ) -> World:
@@ -82,6 +84,7 @@ def provision(
             directory=world.directory,
             spool=None if broker else folder / "spool",
             broker=broker,
+            database=databases.get(agency, ""),
             port=0,
             admin_port=0,
         )

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from gateway import __version__
-from gateway.cli import client, dead_letters, inspect, node, setup
+from gateway.cli import backup, client, dead_letters, inspect, node, setup
 from gateway.cli.common import Exit
 from gateway.errors import StartupError
 from gateway.observability import logs
@@ -45,6 +45,7 @@ node.register(app)
 client.register(app)
 inspect.register(app)
 dead_letters.register(app)
+backup.register(app)
 
 
 def main() -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from gateway import config
 from gateway.cli.common import Exit, Json, NodeFolder, fail, show, timestamp
+from gateway.cli.database import in_database
 from gateway.store import dead_letters
 from gateway.store.base import Session
-from gateway.store.opening import open_store
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help="Envelopes a node refused: look, replay, drop.")
@@ -83,15 +83,6 @@ def _row(one: dead_letters.DeadLetter) -> dict[str, Any]:
     }
 
 
-def _run(node: NodeFolder, job: Callable[[Session], T]) -> T:
+def _run(node: Path, job: Callable[[Session], T]) -> T:
     """Do one thing in the node's database, also while the node runs."""
-    settings = config.load(node)
-
-    async def work() -> T:
-        store = open_store(settings.database(), lambda jobs, seconds: None)
-        try:
-            return await store.write(job)
-        finally:
-            await store.close()
-
-    return asyncio.run(work())
+    return in_database(config.load(node).database(), job)

@@ -8,16 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import uuid
 
 from gateway.http.ports import Submission
+from gateway.messages import MessageId
 
 _KEY = b"referral-gateway/1 idempotency key"
+_ID = b"referral-gateway/1 message id"
 _REQUEST = b"referral-gateway/1 idempotency request"
 
 
 def key_mac(secret: bytes, key: str) -> bytes:
     """The name under which a key is remembered."""
     return hmac.digest(secret, _KEY + b"\0" + key.encode(), "sha256")
+
+
+def message_id(secret: bytes, key: str) -> MessageId:
+    """The message that a key stands for, in the form of a random identifier (RFC 9562 UUID version 4).
+
+    Derived rather than drawn, so that a node which was restored to an older copy knows a request that is
+    repeated from what its peers tell it. Without the agency's secret it says nothing of the key.
+    """
+    return MessageId(
+        str(uuid.UUID(bytes=hmac.digest(secret, _ID + b"\0" + key.encode(), "sha256")[:16], version=4))
+    )
 
 
 class Fingerprint:

@@ -17,7 +17,7 @@ from gateway.adapters.base import Adapter, AdapterError, Native
 from gateway.crypto import content, envelope, proof
 from gateway.crypto.keys import SealingKey
 from gateway.engine.attachments import AttachmentSealer
-from gateway.engine.fingerprint import Fingerprint, key_mac
+from gateway.engine.fingerprint import Fingerprint, key_mac, message_id
 from gateway.engine.outbound import Backlog, Publisher
 from gateway.engine.parts import Parts
 from gateway.engine.recall import Recall
@@ -71,6 +71,14 @@ class _Sealed:
     cose: bytes
 
 
+class Recovered(Exception):
+    """The request was accepted before a restore; a peer has told us of its message."""
+
+    def __init__(self, message_id: MessageId) -> None:
+        super().__init__()
+        self.message_id = message_id
+
+
 class Intake:
     """Implements gateway.http.ports.Sending."""
 
@@ -87,6 +95,9 @@ class Intake:
         fingerprint = Fingerprint(secret, submission)
         try:
             return await self._accept(submission, uploads, mac, fingerprint)
+        except Recovered as repeated:
+            first = Remembered(b"", repeated.message_id, "[]")
+            return await self._first_answer(submission.sender, first)
         except (KeyTaken, RefusedByUs) as error:
             refusal = error if isinstance(error, RefusedByUs) else RefusedByUs("idempotency-key-reused")
             # The same request may have been accepted before (a retry), even if it would be refused today.
@@ -113,6 +124,7 @@ class Intake:
         parts = self._parts
         now = parts.now()
         checked = self._check(submission, now)
+        chosen = await self._choose_id(submission)
         envelope_ids = [envelope_id for _, envelope_id, _ in checked.recipients]
         self._backlog.admit(len(envelope_ids), 0)
         sealer = AttachmentSealer(parts, self._backlog, envelope_ids)
@@ -125,7 +137,7 @@ class Intake:
                 fingerprint.add_attachment(any_copy.name, any_copy.media_type, any_copy.sha256)
             _check_declared(checked.declared, [copies[envelope_ids[0]] for copies in attachments])
             message = OutboundMessage(
-                message_id=MessageId(new_id()),
+                message_id=chosen,
                 agency=submission.sender,
                 case=submission.case or CaseId(new_id()),
                 type=checked.type,
@@ -169,6 +181,21 @@ class Intake:
             for one in sealed
         )
         return _status(message, ladders, checked.warnings)
+
+    async def _choose_id(self, submission: Submission) -> MessageId:
+        """The key's own message id; another when that belongs to a message whose key has been forgotten.
+
+        Raises Recovered when its recipients told us, after a restore, that they have that message.
+        """
+        derived = message_id(
+            self._parts.keys[submission.sender].idempotency_secret, submission.idempotency_key
+        )
+        known = await self._parts.store.read(lambda s: outbox.message(s, submission.sender, derived))
+        if known is None:
+            return derived
+        if known.recovered:
+            raise Recovered(derived)
+        return MessageId(new_id())
 
     def _check(self, submission: Submission, now: int) -> _Checked:
         """Adapter, schema and policy: everything that can be refused before an attachment is read."""

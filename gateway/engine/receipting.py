@@ -143,7 +143,7 @@ class Recorder:
             except ReceiptInvalid:
                 self._refuse("invalid")
         outcomes = await self._parts.store.write(
-            lambda s: [_apply(s, header.recipient, receipt, cose) for receipt, cose in verified]
+            lambda s: [apply_receipt(s, header.recipient, receipt, cose) for receipt, cose in verified]
         )
         for (receipt, _), outcome in zip(verified, outcomes, strict=True):
             if outcome is not None:
@@ -163,7 +163,7 @@ class Recorder:
         self._parts.log.warning("receipt-refused", code=why)
 
 
-def _apply(session: Session, agency: AgencyId, receipt: Receipt, cose: bytes) -> str | None:
+def apply_receipt(session: Session, agency: AgencyId, receipt: Receipt, cose: bytes) -> str | None:
     """Record one receipt; None, or why it is not taken."""
     found = outbox.find(session, receipt.envelope_id)
     if found is None:

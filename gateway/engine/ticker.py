@@ -12,12 +12,13 @@ from gateway.engine.inbound import Arrivals
 from gateway.engine.outbound import Backlog
 from gateway.engine.parts import Parts
 from gateway.engine.receipting import ReceiptSender, receipt_for
+from gateway.engine.reconcile import Reconciler
 from gateway.engine.tasks import Tasks
 from gateway.errors import Unavailable
 from gateway.messages import AgencyId, Reason, Receipt, Stage
 from gateway.protocol import delivery
 from gateway.protocol.deadlines import DAY, RECEIPT_LIFETIME
-from gateway.store import dead_letters, idempotency, inbox, notes, outbox, receipts
+from gateway.store import dead_letters, idempotency, inbox, notes, outbox, receipts, reconciliations
 from gateway.store.base import Session
 from gateway.store.inbox import Held
 from gateway.store.outbox import OutboundEnvelope
@@ -33,9 +34,17 @@ ORPHANS = DAY
 class Ticker:
     """The node's clockwork."""
 
-    def __init__(self, parts: Parts, backlog: Backlog, sender: ReceiptSender, arrivals: Arrivals) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        backlog: Backlog,
+        sender: ReceiptSender,
+        arrivals: Arrivals,
+        reconciler: Reconciler,
+    ) -> None:
         self._parts = parts
         self._arrivals = arrivals
+        self._reconciler = reconciler
         self._backlog = backlog
         self._sender = sender
 
@@ -65,6 +74,7 @@ class Ticker:
         await self._conclude_outbound(now)
         await self._parts.store.write(lambda s: self._tidy(s, now))
         await self._arrivals.replay()
+        await self._reconciler.ask_due()
         await self._backlog.recount()
         await self._gauges(now)
 
@@ -125,12 +135,13 @@ class Ticker:
 
     async def _gauges(self, now: int) -> None:
         parts = self._parts
-        oldest, waiting, owed, dead = await parts.store.read(
+        oldest, waiting, owed, dead, unheard = await parts.store.read(
             lambda s: (
                 outbox.oldest_due(s),
                 inbox.backlog(s),
                 receipts.count_owed(s),
                 dead_letters.count(s),
+                reconciliations.pending(s),
             )
         )
         parts.metrics.outbox(
@@ -142,5 +153,6 @@ class Ticker:
             parts.metrics.inbox(agency, count, age)
         parts.metrics.owed(owed)
         parts.metrics.dead_letters(dead)
+        parts.metrics.unheard(unheard)
         parts.metrics.directory_expires((parts.directory.expires - now) / 1000)
         parts.metrics.transport_up(parts.transport.connected)

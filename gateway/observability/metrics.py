@@ -96,6 +96,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("envelopes_duplicate_total", "counter", "Envelopes the transport handed over again; set aside."),
     Metric("dead_lettered_total", "counter", "Arrivals set aside for an operator.", ("reason",), REASONS),
     Metric("dead_letters", "gauge", "Refused envelopes that wait for an operator."),
+    Metric("peers_unheard", "gauge", "Peers asked after a restore that have not answered yet."),
     Metric("messages_answered_total", "counter", "Messages that became final here.", ("stage",), STAGES),
     Metric("inbox_waiting", "gauge", "Messages the agency's own system has not answered.", ("agency",)),
     Metric("inbox_oldest_seconds", "gauge", "Age of the oldest of them; 0 when there is none.", ("agency",)),
@@ -232,6 +233,10 @@ class Metrics:
     def dead_letters(self, waiting: int) -> None:
         """How many refused envelopes wait for an operator."""
         self._gauges["dead_letters"].set(waiting)
+
+    def unheard(self, peers: int) -> None:
+        """How many peers have not answered after a restore."""
+        self._gauges["peers_unheard"].set(peers)
 
     def answered(self, stage: Stage) -> None:
         """A message in this node's inbox became final."""

@@ -131,6 +131,8 @@ EVENTS: dict[str, str] = {
     "envelope-duplicate": "An envelope arrived again and was set aside.",
     "envelope-refused": "An envelope that arrived is not acceptable; `reason` says why.",
     "dead-letter-replayed": "An operator had a refused envelope taken again.",
+    "reconciled": "After a restore: the peer has said all it knows, what waited for that is handed over.",
+    "envelopes-resent": "A peer that was restored lacked envelopes; they are published again.",
     "message-delivered": "The recipient's own system acknowledged a message.",
     "message-rejected": "The recipient's own system rejected a message.",
     "message-expired": "A message was not collected in time.",

@@ -12,8 +12,16 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
-SKIP_LOCKED = "/* FOR UPDATE SKIP LOCKED */"
-"""Ends a SELECT of rows to claim: PostgreSQL runs the words; SQLite, with its one writer, needs none."""
+
+def on_postgresql(sql: str) -> str:
+    """A piece of a statement that PostgreSQL runs and SQLite takes for a comment."""
+    return f"/* postgresql: {sql} */"
+
+
+SKIP_LOCKED = on_postgresql("FOR UPDATE SKIP LOCKED")
+"""Ends a SELECT of rows to claim; SQLite, with its one writer, needs no such words."""
+KEEP_IDENTITY = on_postgresql("OVERRIDING SYSTEM VALUE")
+"""Stands in an INSERT that brings numbers the database hands out otherwise."""
 Row = Sequence[Any]
 
 

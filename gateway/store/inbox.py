@@ -90,9 +90,15 @@ def get(session: Session, agency: AgencyId, message_id: MessageId) -> HeldBody |
 
 
 def waiting(session: Session, agency: AgencyId, *, after: int, limit: int) -> list[Held]:
-    """Messages not yet acknowledged, oldest first."""
+    """Messages not yet acknowledged, oldest first.
+
+    After a restore, those of a sender that has not been heard yet are left out: they may have been handed
+    over in the time that is missing.
+    """
     rows = session.execute(
         f"SELECT {_COLUMNS} FROM inbox WHERE agency = ? AND stage = 'received' AND sequence > ?"
+        " AND NOT EXISTS (SELECT 1 FROM reconciliations r WHERE r.agency = inbox.agency"
+        " AND r.peer = inbox.sender AND r.answered IS NULL AND inbox.sequence <= r.held)"
         " ORDER BY sequence LIMIT ?",
         (agency, after, limit),
     ).fetchall()

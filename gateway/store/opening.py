@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.errors import StartupError
-from gateway.store.base import Store
+from gateway.store import sqlite
+from gateway.store.base import Session, Store
 from gateway.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -37,3 +39,13 @@ def _postgres() -> type[PostgresStore]:
             "PostgreSQL needs the package's extra: pip install 'referral-gateway[postgres]'"
         ) from None
     return PostgresStore
+
+
+def snapshot(database: Path | str) -> AbstractContextManager[Session]:
+    """The database as it is at this moment, to read from while nodes write. Raises StartupError."""
+    if isinstance(database, Path):
+        return sqlite.snapshot(database)
+    _postgres()
+    from gateway.store import postgres  # noqa: PLC0415 - as above
+
+    return postgres.snapshot(database)

@@ -26,6 +26,8 @@ class OutboundMessage:
     lawful_basis: str
     recalled: int | None = None
     """When the sender's system asked for it back."""
+    recovered: int = 0
+    """1: known again from what its recipients said after a restore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def message(session: Session, agency: AgencyId, message_id: MessageId) -> Outbou
     """A message, if this agency sent it."""
     row = session.execute(
         "SELECT message_id, agency, case_id, type, version, in_reply_to, created, expires, purpose,"
-        " lawful_basis, recalled FROM outbound_messages WHERE message_id = ? AND agency = ?",
+        " lawful_basis, recalled, recovered FROM outbound_messages WHERE message_id = ? AND agency = ?",
         (message_id, agency),
     ).fetchone()
     return OutboundMessage(*row) if row else None

@@ -20,10 +20,12 @@ Reads run in a few threads, on connections of their own: a network stands betwee
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
+import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -34,7 +36,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from gateway.errors import StartupError, Unavailable
-from gateway.store.base import SKIP_LOCKED, Job
+from gateway.store.base import Job, Session
 
 T = TypeVar("T")
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -83,6 +85,9 @@ _BEGIN = f"""
     SELECT pg_advisory_xact_lock({_LOCK});
     SAVEPOINT job;
 """
+
+_ONLY_HERE = re.compile(r"/\* postgresql: (.*?) \*/")
+"""See base.on_postgresql."""
 
 _CONFLICTS = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
 _OF_THE_JOB = (psycopg.IntegrityError, psycopg.DataError)
@@ -285,8 +290,19 @@ class _Session:
 @lru_cache(maxsize=512)
 def _translated(sql: str) -> bytes:
     """The placeholders of psycopg. Statements hold values only as parameters, so any `?` is one."""
-    sql = sql.replace(SKIP_LOCKED, "FOR UPDATE SKIP LOCKED")
+    sql = _ONLY_HERE.sub(r"\1", sql)
     return sql.replace("%", "%%").replace("?", "%s").encode()
+
+
+@contextlib.contextmanager
+def snapshot(url: str) -> Iterator[Session]:
+    """The database as it is at this moment, to read from while others write. Raises StartupError."""
+    try:
+        with _connect(url, "SET default_transaction_read_only = on") as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield _Session(connection)
+    except psycopg.Error:
+        raise StartupError("the PostgreSQL database cannot be read") from None
 
 
 def _connect(url: str, session: str = "") -> Connection:

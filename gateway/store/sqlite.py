@@ -11,11 +11,12 @@ they are small and indexed, and handing one to a thread and back costs several t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -132,6 +133,22 @@ class SqliteStore:
             outcomes = [(None, Unavailable("store-unavailable")) for _ in batch]
         _answer(batch, outcomes)
         self._on_commit(len(batch), time.perf_counter() - started)
+
+
+@contextlib.contextmanager
+def snapshot(path: Path) -> Iterator[Session]:
+    """The database as it is at this moment, to read from while a node writes. Raises StartupError."""
+    if not path.exists():
+        raise StartupError(f"there is no database at {path}")
+    try:
+        connection = _connect(path)
+        try:
+            connection.execute("BEGIN")
+            yield cast("Session", connection)
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        raise StartupError(f"the database {path} cannot be read") from None
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -225,6 +225,11 @@ def test_every_command_explains_itself() -> None:
         ["token", "create"],
         ["directory", "agree"],
         ["broker", "apply"],
+        ["recall"],
+        ["dead-letters", "replay"],
+        ["backup"],
+        ["restore"],
+        ["reconcile", "ask"],
     ):
         assert words[0] in top
         answer = runner.invoke(app, [*words, "--help"])

@@ -11,6 +11,9 @@ CREATE INDEX outbound_due ON outbound_envelopes (due) WHERE sent = 0 AND stage I
 -- When the sender asked for the message back.
 ALTER TABLE outbound_messages ADD COLUMN recalled INTEGER;
 
+-- 1: known again from what its recipients said after a restore.
+ALTER TABLE outbound_messages ADD COLUMN recovered INTEGER NOT NULL DEFAULT 0;
+
 -- Recalls of envelopes that have not arrived here yet: they are refused when they do.
 CREATE TABLE recalls (
     envelope_id   TEXT NOT NULL,
