@@ -118,6 +118,11 @@ CODES: dict[str, Code] = {
     "agreement-not-in-force": Code(
         403, "The sharing agreement is not in force today", "Have the agreement renewed in the directory."
     ),
+    "clock-unsure": Code(
+        503,
+        "The node's clock jumped",
+        "The operator must look at the node's time; it goes on by itself then.",
+    ),
     "directory-expired": Code(
         503, "The directory has expired", "The operator must install a current directory."
     ),

@@ -32,6 +32,7 @@ from gateway.http.limits import Limits
 from gateway.messages import AgencyId
 from gateway.observability.logs import Log, get_logger
 from gateway.observability.metrics import Metrics
+from gateway.protocol.clock import ClockWatch
 from gateway.store.opening import open_store
 from gateway.transport.base import Transport, TransportError
 from gateway.transport.embedded import EmbeddedTransport
@@ -43,12 +44,18 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _steady_ms() -> int:
+    """A clock nobody sets, which goes on while the machine sleeps, in milliseconds."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
 class Node:
     """One running node: the API for local systems, the road in both directions, the port for operators."""
 
     def __init__(self, settings: Settings, log: Log | None = None) -> None:
         """Load everything a node needs. Raises StartupError; creates nothing."""
         self._metrics = Metrics()
+        self._watch = ClockWatch(now_ms(), _steady_ms())
         self.log = log or get_logger()
         self._settings = settings
         self._metrics.add_routes(path for _, path, _ in ROUTES)
@@ -70,6 +77,7 @@ class Node:
             metrics=self._metrics,
             log=self.log,
             now=now_ms,
+            clock_believed=self._clock_believed,
         )
         self._backlog = Backlog(self.parts)
         self._publisher = Publisher(self.parts, self._backlog)
@@ -171,13 +179,18 @@ class Node:
             "store": self.parts.store.healthy,
             "transport": self.parts.transport.connected,
             "directory": self.parts.directory.expires > now_ms(),
+            "clock": self.parts.clock_believed(),
             "running": not self._stopping,
         }
         return all(parts.values()), parts
 
     def metrics(self) -> tuple[bytes, str]:
         """See gateway.http.ports.Health."""
+        self._metrics.ready(self.ready()[1])
         return self._metrics.exposition()
+
+    def _clock_believed(self) -> bool:
+        return self._watch.believes(now_ms(), _steady_ms())
 
     def _task_failed(self, name: str, error: Exception) -> None:
         self.log.error("internal-error", part=name, exc=error)

@@ -44,7 +44,6 @@ class World:
     directory: Path
     nodes: dict[AgencyId, Node] = field(default_factory=dict)
     clients: dict[AgencyId, Client] = field(default_factory=dict)
-    clocks: dict[AgencyId, Callable[[], int]] = field(default_factory=dict)
 
     async def start(self, agency: AgencyId) -> None:
         """Start (again) the node of an agency."""

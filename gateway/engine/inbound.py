@@ -194,6 +194,7 @@ class Arrivals:
     def _check(self, opened: Opened, now: int) -> Content:
         """Times, policy and schema, in that order. Raises RefusedByPeer."""
         parts, header = self._parts, opened.header
+        parts.need_clock()
         if (reason := judge(header, now)) is not None:
             raise RefusedByPeer(reason)
         if parts.directory.expires <= now:

@@ -199,6 +199,7 @@ class Intake:
 
     def _check(self, submission: Submission, now: int) -> _Checked:
         """Adapter, schema and policy: everything that can be refused before an attachment is read."""
+        self._parts.need_clock()
         started = time.perf_counter()
         adapter = self._parts.registry.choose(submission.body.media_type, submission.adapter)
         canonical = _read(adapter, submission.body)

@@ -134,6 +134,7 @@ class Mailbox:
         self, agency: AgencyId, message_ids: Sequence[MessageId], stage: Stage, reason: Reason | None
     ) -> Sequence[Answered]:
         """Make messages final, all or none, each with the receipt that says so in the same transaction."""
+        self._parts.need_clock()
         now = self._parts.now()
         answers = await self._parts.store.write(
             lambda s: [self._finish(s, agency, message_id, stage, reason, now) for message_id in message_ids]

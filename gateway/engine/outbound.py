@@ -49,8 +49,10 @@ class Backlog:
         self.size = 0
 
     def admit(self, envelopes: int, size: int) -> None:
-        """Raises Unavailable("outbox-full") when this would be too much."""
+        """Raises Unavailable when this would be too much, or the store has no room."""
         rules = self._parts.rules
+        if not self._parts.store.has_room:
+            raise Unavailable("store-unavailable")
         if self.envelopes + envelopes > rules.outbox_envelopes or self.size + size > rules.outbox_bytes:
             raise Unavailable("outbox-full", retry_after=5)
 

@@ -11,6 +11,7 @@ from gateway.crypto.keystore import AgencyKeys
 from gateway.directory.file import DirectorySource
 from gateway.directory.model import Directory
 from gateway.engine.claims import Claims
+from gateway.errors import Unavailable
 from gateway.messages import AgencyId
 from gateway.observability.logs import Log
 from gateway.observability.metrics import Metrics
@@ -50,6 +51,13 @@ class Parts:
     metrics: Metrics
     log: Log
     now: Callable[[], int]
+    clock_believed: Callable[[], bool]
+    """False while the wall clock stands far from where the time that passed should have brought it."""
+
+    def need_clock(self) -> None:
+        """Raises Unavailable("clock-unsure") while times mean nothing."""
+        if not self.clock_believed():
+            raise Unavailable("clock-unsure", retry_after=60)
 
     @property
     def directory(self) -> Directory:

@@ -70,9 +70,12 @@ class Ticker:
     async def tick(self) -> None:
         """Do everything that is due now. Raises Unavailable."""
         now = self._parts.now()
-        await self._expire_inbound(now)
-        await self._conclude_outbound(now)
-        await self._parts.store.write(lambda s: self._tidy(s, now))
+        if self._parts.clock_believed():
+            await self._expire_inbound(now)
+            await self._conclude_outbound(now)
+            await self._parts.store.write(lambda s: self._tidy(s, now))
+        else:
+            self._parts.log.warning("clock-jumped")
         await self._arrivals.replay()
         await self._reconciler.ask_due()
         await self._backlog.recount()

@@ -9,7 +9,7 @@ dictionary and an addition.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -113,6 +113,13 @@ METRICS: tuple[Metric, ...] = (
     Metric("step_seconds", "histogram", "Time one step of the road took.", ("step",), tuple(STEPS), _STEP),
     Metric("store_commit_seconds", "histogram", "Time one shared commit took.", buckets=_STEP),
     Metric("store_batch_size", "histogram", "Writes that shared one commit.", buckets=_BATCH),
+    Metric(
+        "ready",
+        "gauge",
+        "1 while this part can do its work: what /readyz says.",
+        ("part",),
+        ("store", "transport", "directory", "clock", "running"),
+    ),
     Metric("transport_connected", "gauge", "1 while the transport is usable."),
     Metric("directory_expires_seconds", "gauge", "Time until the directory expires; negative afterwards."),
     Metric("build_info", "gauge", "Always 1; says what is running.", ("version", "python")),
@@ -272,6 +279,11 @@ class Metrics:
         """The store committed so many writes together. Called from the writer's thread."""
         self._histograms["store_batch_size"].observe(writes)
         self._histograms["store_commit_seconds"].observe(seconds)
+
+    def ready(self, parts: Mapping[str, bool]) -> None:
+        """Which parts can do their work."""
+        for part, able in parts.items():
+            self._gauges["ready"].labels(part).set(able)
 
     def transport_up(self, connected: bool) -> None:
         """Whether the transport is usable."""

@@ -145,6 +145,7 @@ EVENTS: dict[str, str] = {
     "receipts-sent": "A batch of receipts is on its way back.",
     "transport-connected": "The transport is usable.",
     "transport-lost": "The transport is not usable; the node goes on trying.",
+    "clock-jumped": "The wall clock jumped: nothing expires, nothing new is taken until it can be believed.",
     "store-unavailable": "The store did not take a write.",
     "directory-loaded": "A directory is in use.",
     "directory-refused": "A new directory is not acceptable; the last good one stays in use.",

@@ -69,6 +69,11 @@ class Store(Protocol):
         ...
 
     @property
+    def has_room(self) -> bool:
+        """Whether something new may be accepted: there is room to finish what was promised besides."""
+        ...
+
+    @property
     def healthy(self) -> bool:
-        """False after a failure of the database itself, until a commit succeeds again."""
+        """False after a failure of the database itself, until a commit succeeds again, or without room."""
         ...

@@ -151,6 +151,11 @@ class PostgresStore:
         return True
 
     @property
+    def has_room(self) -> bool:
+        """See Store.has_room: the database's own disk is its operator's to watch."""
+        return True
+
+    @property
     def healthy(self) -> bool:
         """False after a failure of the database, until a commit succeeds again."""
         return self._healthy

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -30,6 +31,8 @@ MAX_BATCH = 256
 """Jobs in one transaction: bounds how long the first of them waits for the last."""
 MAX_WAITING = 10_000
 """Jobs that may wait; beyond it the store says no (promise 9)."""
+RESERVE = 64 * 1024 * 1024
+"""Bytes of disk kept for finishing what was promised: with less, nothing new is accepted."""
 BUSY_TIMEOUT = 5.0
 """Seconds SQLite waits for another process's lock (a backup) before it gives up."""
 
@@ -75,8 +78,17 @@ class SqliteStore:
 
     @property
     def healthy(self) -> bool:
-        """False after a failure of the database, until a commit succeeds again."""
-        return self._healthy
+        """False after a failure of the database, until a commit succeeds again; and while room is short."""
+        return self._healthy and self.has_room
+
+    @property
+    def has_room(self) -> bool:
+        """See Store.has_room."""
+        try:
+            status = os.statvfs(self._path.parent)
+        except OSError:
+            return False
+        return status.f_bavail * status.f_frsize >= RESERVE
 
     async def write(self, job: Job[T]) -> T:
         """See Store.write."""

@@ -1,0 +1,202 @@
+"""When something outside fails: a refusal that says so, in /readyz and metrics too; it mends by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.http.client import ApiProblem
+from gateway.node import now_ms
+from gateway.protocol.clock import ClockWatch
+from gateway.store import sqlite
+from gateway.transport import topology
+from tests.postgres import PostgresServer
+from tests.rabbit import RabbitNode
+from tests.road import metric, reached, refusal, send, wait_for_arrival
+from tests.world import POLICE, QUICK, SCHOOL, World, provision, running, until
+
+DAY = 86_400_000
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A school and the police on the embedded transport, with quick clockwork."""
+    async with running(provision(tmp_path, (SCHOOL, POLICE), extra=QUICK)) as world:
+        yield world
+
+
+async def readyz(world: World) -> tuple[bool, set[str]]:
+    """Whether the school's node says it is ready, and which parts are not."""
+
+    def ask() -> dict[str, bool]:
+        try:
+            answer = urllib.request.urlopen(f"http://127.0.0.1:{world.nodes[SCHOOL].admin_port}/readyz")
+        except urllib.error.HTTPError as refused:
+            answer = refused
+        found = json.load(answer)
+        assert isinstance(found, dict)
+        return found
+
+    parts = await asyncio.to_thread(ask)
+    return parts.pop("ready"), {name for name, able in parts.items() if not able}
+
+
+async def until_not_ready(world: World, part: str) -> None:
+    """Wait until /readyz and the metric name the part that fails."""
+
+    async def named() -> bool:
+        return await readyz(world) == (False, {part})
+
+    await until(named, f"{part} is not ready")
+    assert metric(world, SCHOOL, f'gateway_ready{{part="{part}"}}') == 0
+
+
+async def works_again(world: World) -> None:
+    """Nobody did anything, and a message goes all the way."""
+
+    async def ready() -> bool:
+        return (await readyz(world))[0]
+
+    await until(ready, "it is ready again")
+    message_id = (await send(world.clients[SCHOOL]))["message_id"]
+    await wait_for_arrival(world, message_id)
+    await world.clients[POLICE].ack([message_id])
+    await reached(world, message_id, "delivered")
+
+
+async def test_a_disk_that_is_nearly_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused while there is still room to finish what was promised."""
+    accepted = (await send(world.clients[SCHOOL]))["message_id"]
+    monkeypatch.setattr(sqlite, "RESERVE", 1 << 60)
+    problem = await refusal(world.clients[SCHOOL])
+    assert (problem.code, problem.status) == ("store-unavailable", 503)
+    assert problem.retry_after
+    await until_not_ready(world, "store")
+    await wait_for_arrival(world, accepted)
+    await world.clients[POLICE].ack([accepted])
+    await reached(world, accepted, "delivered")
+    monkeypatch.undo()
+    await works_again(world)
+
+
+async def test_a_database_that_takes_nothing_more(world: World) -> None:
+    store = world.nodes[SCHOOL].parts.store
+    pages = await store.write(lambda s: s.execute("PRAGMA page_count").fetchone()[0])
+    await store.write(lambda s: s.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+    accepted: list[str] = []
+
+    async def fill() -> None:
+        while len(accepted) < 50:  # what is free within the last pages still fits
+            accepted.append((await send(world.clients[SCHOOL]))["message_id"])
+
+    with pytest.raises(ApiProblem) as refused:
+        await fill()
+    assert (refused.value.code, refused.value.status) == ("store-unavailable", 503)
+    assert refused.value.retry_after
+    await store.write(lambda s: s.execute("PRAGMA max_page_count = 1000000").fetchone())
+    for message_id in accepted:
+        await wait_for_arrival(world, message_id)
+    await works_again(world)
+
+
+async def test_a_database_that_another_process_has_locked(world: World) -> None:
+    other = sqlite3.connect(world.folder / SCHOOL / "gateway.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    problem = await refusal(world.clients[SCHOOL])
+    assert (problem.code, problem.status) == ("store-unavailable", 503)
+    assert problem.retry_after
+    await until_not_ready(world, "store")
+    other.execute("ROLLBACK")
+    other.close()
+    await works_again(world)
+
+
+@pytest.mark.xdist_group("postgres")
+async def test_a_postgresql_that_dies_and_comes_back(tmp_path: Path) -> None:
+    server = PostgresServer()
+    try:
+        server.start()
+        databases = {SCHOOL: server.create_database()}
+        provisioned = provision(tmp_path, (SCHOOL, POLICE), extra=QUICK, databases=databases)
+        async with running(provisioned) as world:
+            await works_again(world)
+            await asyncio.to_thread(server.kill)
+            problem = await refusal(world.clients[SCHOOL])
+            assert (problem.code, problem.status) == ("store-unavailable", 503)
+            await until_not_ready(world, "store")
+            await asyncio.to_thread(server.start)
+            await works_again(world)
+    finally:
+        server.stop()
+
+
+async def test_a_broker_that_is_away(tmp_path: Path) -> None:
+    """What was accepted meanwhile waits in the outbox, and leaves when the broker is back."""
+    broker = RabbitNode()
+    try:
+        broker.start()
+        url = broker.create_vhost()
+        await topology.declare(url, [SCHOOL, POLICE])
+        async with running(provision(tmp_path, (SCHOOL, POLICE), extra=QUICK, broker=url)) as world:
+            await works_again(world)
+            await asyncio.to_thread(broker.kill)
+            await until_not_ready(world, "transport")
+            accepted = (await send(world.clients[SCHOOL]))["message_id"]
+            await until(lambda: metric(world, SCHOOL, "gateway_outbox_envelopes") == 1, "it waits")
+            await asyncio.to_thread(broker.start)
+            await wait_for_arrival(world, accepted)
+            await world.clients[POLICE].ack([accepted])
+            await works_again(world)
+    finally:
+        broker.stop()
+
+
+async def test_a_clock_that_jumps_ahead_expires_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = (await send(world.clients[SCHOOL]))["message_id"]
+    await wait_for_arrival(world, waiting)
+    jump = 10 * DAY
+
+    def ahead() -> int:
+        return now_ms() + jump
+
+    for agency in (SCHOOL, POLICE):
+        world.nodes[agency]._watch = ClockWatch(now_ms(), now_ms())
+        set_clock(world, agency, ahead)
+    await until_not_ready(world, "clock")
+    problem = await refusal(world.clients[SCHOOL])
+    assert (problem.code, problem.status) == ("clock-unsure", 503)
+    for agency in (SCHOOL, POLICE):
+        await world.nodes[agency]._ticker.tick()
+    for agency in (SCHOOL, POLICE):
+        set_clock(world, agency, now_ms)
+    await world.clients[POLICE].ack([waiting])
+    await reached(world, waiting, "delivered")
+    await works_again(world)
+
+
+def set_clock(world: World, agency: str, clock: Callable[[], int]) -> None:
+    """Set the clock of a node, and of what watches it; the steady clock goes on."""
+    node = world.nodes[agency]  # type: ignore[index]
+    object.__setattr__(node.parts, "now", clock)
+    object.__setattr__(node.parts, "clock_believed", lambda: node._watch.believes(clock(), now_ms()))
+
+
+async def test_a_directory_that_expired(world: World) -> None:
+    text = world.directory.read_text()
+    document = json.loads(text)
+    document["expires"] = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+    world.directory.write_text(json.dumps(document))
+    await until_not_ready(world, "directory")
+    problem = await refusal(world.clients[SCHOOL])
+    assert (problem.code, problem.status) == ("directory-expired", 503)
+    world.directory.write_text(text)
+    await works_again(world)
