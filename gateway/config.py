@@ -6,15 +6,25 @@ docs/config.md are generated from the descriptions here.
 
 from __future__ import annotations
 
+import ssl
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID
+from gateway.transport.tls import client_context
 
 Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -72,7 +82,21 @@ class TransportSection(_Section):
     )
     spool: Path = Field(Path("spool"), description="The shared spool folder of the embedded transport.")
     url: str = Field("", description="amqp:// or amqps:// URL without a password, for `rabbitmq`.")
+    more_urls: tuple[str, ...] = Field(
+        (), description="The same for the other nodes of a cluster; they are tried in random order."
+    )
     password_file: Path | None = Field(None, description="File that holds the broker password.")
+    ca_file: Path | None = Field(
+        None, description="Authorities the broker's certificate may be of, PEM; without it the machine's own."
+    )
+    cert_file: Path | None = Field(
+        None, description="Our certificate, PEM: the broker account is the one its CN names (EXTERNAL)."
+    )
+    key_file: Path | None = Field(None, description="Its private key, PEM, not encrypted.")
+    user_id: bool = Field(
+        True,
+        description="State the account that `url` names on each message; the broker refuses a forged one.",
+    )
     prefetch: Annotated[int, Field(ge=1, le=2000)] = Field(
         128, description="Deliveries a queue may have under way at once."
     )
@@ -80,15 +104,29 @@ class TransportSection(_Section):
         64, description="Envelopes published at once, each waiting for its confirmation."
     )
 
-    @field_validator("url")
+    @field_validator("url", "more_urls")
     @classmethod
-    def _no_password(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if value and parts.scheme not in {"amqp", "amqps"}:
-            raise ValueError("must begin with amqp:// or amqps://")
-        if parts.password is not None:
-            raise ValueError("must not hold a password: name a password_file")
+    def _no_password(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for url in (value,) if isinstance(value, str) else value:
+            parts = urlsplit(url)
+            if url and parts.scheme not in {"amqp", "amqps"}:
+                raise ValueError("must begin with amqp:// or amqps://")
+            if parts.password is not None:
+                raise ValueError("must not hold a password: name a password_file")
         return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        named = [urlsplit(url) for url in (self.url, *self.more_urls)]
+        if len({(one.scheme, one.username, one.path) for one in named}) > 1:
+            raise ValueError("url and more_urls must differ in nothing but host and port")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        if self.cert_file and self.password_file:
+            raise ValueError("either cert_file or password_file: an account logs in one way")
+        if (self.ca_file or self.cert_file) and named[0].scheme != "amqps":
+            raise ValueError("ca_file and cert_file need amqps://")
+        return self
 
 
 class LimitsSection(_Section):
@@ -160,11 +198,25 @@ class Settings(_Section):
             return self.path(Path(database))
         return with_password(database, self.path(password_file)) if password_file else database
 
-    def broker_url(self) -> str:
-        """The broker's URL with the password from its file. Raises StartupError. Never log it."""
-        if not self.transport.password_file:
-            return self.transport.url
-        return with_password(self.transport.url, self.path(self.transport.password_file))
+    def broker_urls(self) -> tuple[str, ...]:
+        """The broker's URLs with the password from its file. Raises StartupError. Never log them."""
+        transport = self.transport
+        urls = (transport.url, *transport.more_urls)
+        if not transport.password_file:
+            return urls
+        return tuple(with_password(url, self.path(transport.password_file)) for url in urls)
+
+    def broker_tls(self) -> ssl.SSLContext | None:
+        """How to speak TLS with the broker; None for plain amqp://. Raises StartupError."""
+        transport = self.transport
+        if urlsplit(transport.url).scheme != "amqps":
+            return None
+        files = (transport.ca_file, transport.cert_file, transport.key_file)
+        return client_context(*(self.path(file) if file else None for file in files))
+
+    def broker_account(self) -> str:
+        """The account to state on each message, or nothing."""
+        return unquote(urlsplit(self.transport.url).username or "") if self.transport.user_id else ""
 
 
 def is_postgresql(database: str) -> bool:
@@ -254,4 +306,8 @@ def describe() -> str:
 def _toml(value: object) -> str:
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
     return str(value) if isinstance(value, (int, float)) else f'"{value}"'

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +17,8 @@ SCRIPTS = Path(os.environ.get("RABBITMQ_SERVER", "/usr/lib/rabbitmq/bin/rabbitmq
 """As root the wrapper in /usr/sbin would change to the user rabbitmq."""
 START_TIMEOUT = 90.0
 """Seconds."""
+DEPLOYED = Path(__file__).parents[1] / "deploy" / "rabbitmq"
+"""What operators are given; a production-like node starts from it."""
 
 
 def installed() -> bool:
@@ -24,23 +27,53 @@ def installed() -> bool:
 
 
 class RabbitNode:
-    """One broker on loopback."""
+    """One broker on loopback.
 
-    def __init__(self) -> None:
+    With `tls`, a folder that holds ca.pem, broker.pem and broker-key.pem, it runs what deploy/rabbitmq ships:
+    TLS 1.3 and accounts by certificate on `port`, management over TLS on `management_port`. `cluster` makes
+    several of these.
+    """
+
+    def __init__(self, tls: Path | None = None) -> None:
         if not installed():
             raise RuntimeError("RabbitMQ is not installed: `make test` installs it")
         # A short path: Erlang's limits on node names and sockets are old.
         self.folder = Path(tempfile.mkdtemp(prefix="rmq-"))
         self.name = f"rmq{uuid4().hex[:8]}@localhost"
-        self.port, self._dist, self._epmd = _free_ports(3)
+        self.port, self.management_port, self._dist, self._epmd = _free_ports(4)
+        self._own_epmd = self._epmd
         self._process: subprocess.Popen[bytes] | None = None
-        config = self.folder / "rabbitmq.conf"
-        config.write_text(
+        (self.folder / "rabbitmq.conf").write_text(self._plain() if tls is None else self._deployed(tls))
+        (self.folder / "plugins").write_text(
+            "[].\n" if tls is None else (DEPLOYED / "enabled_plugins").read_text("utf-8")
+        )
+
+    def _plain(self) -> str:
+        return (
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
             "loopback_users = none\n"
             "vm_memory_high_watermark.absolute = 2GB\ndisk_free_limit.absolute = 50MB\n"
         )
-        (self.folder / "plugins").write_text("[].\n")
+
+    def _deployed(self, tls: Path, members: Sequence[str] = ()) -> str:
+        """The shipped settings with our ports and files, and without members with no cluster."""
+        ours = {
+            "listeners.ssl.1": f"127.0.0.1:{self.port}",
+            "management.ssl.ip": "127.0.0.1",
+            "management.ssl.port": str(self.management_port),
+            "disk_free_limit.absolute": "50MB",
+            **{
+                f"cluster_formation.classic_config.nodes.{number}": name
+                for number, name in enumerate(members, 1)
+            },
+        }
+        lines = []
+        for line in (DEPLOYED / "rabbitmq.conf").read_text("utf-8").splitlines():
+            name, _, value = line.partition(" = ")
+            if members or not name.startswith("cluster_"):
+                value = ours.get(name, value).replace("/etc/rabbitmq/tls", str(tls))
+                lines.append(f"{name} = {value}" if value else line)
+        return "\n".join(lines) + "\n"
 
     @property
     def data(self) -> Path:
@@ -135,7 +168,8 @@ class RabbitNode:
             except subprocess.TimeoutExpired:
                 self.kill()
         self._process = None
-        self._stop_epmd()
+        if self._epmd == self._own_epmd:
+            self._stop_epmd()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _stop_epmd(self) -> None:
@@ -150,6 +184,18 @@ class RabbitNode:
                 continue
             if b"epmd" in command and f"ERL_EPMD_PORT={self._epmd}".encode() in environment:
                 os.kill(int(entry.name), signal.SIGTERM)
+
+
+def cluster(tls: Path, size: int = 3) -> list[RabbitNode]:
+    """A cluster as deploy/rabbitmq ships it, on loopback, not started. Stop the first last."""
+    nodes = [RabbitNode(tls) for _ in range(size)]
+    for node in nodes:
+        node._epmd = nodes[0]._epmd  # one port mapper, or they would not find each other
+        (node.folder / "rabbitmq.conf").write_text(node._deployed(tls, [one.name for one in nodes]))
+        cookie = node.folder / ".erlang.cookie"
+        cookie.write_text("one-secret-for-all-of-them")
+        cookie.chmod(0o400)
+    return nodes
 
 
 def _free_ports(count: int) -> list[int]:

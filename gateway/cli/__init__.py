@@ -11,7 +11,7 @@ import sys
 import typer
 
 from gateway import __version__
-from gateway.cli import backup, client, dead_letters, inspect, node, setup
+from gateway.cli import backup, broker, client, dead_letters, inspect, node, setup
 from gateway.cli.common import Exit
 from gateway.errors import StartupError
 from gateway.observability import logs
@@ -41,6 +41,7 @@ def _root(
 
 
 setup.register(app)
+broker.register(app)
 node.register(app)
 client.register(app)
 inspect.register(app)

@@ -1,8 +1,7 @@
-"""Commands that set a node up: init, token, directory, broker, config."""
+"""Commands that set a node up: init, token, directory, config."""
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -10,18 +9,15 @@ from typing import Annotated
 import typer
 
 from gateway import config, provisioning
-from gateway.cli.common import Exit, Json, NodeFolder, fail, show
+from gateway.cli.common import Json, NodeFolder, show
 from gateway.directory import file as directory_file
 from gateway.errors import StartupError
 from gateway.http import auth
 from gateway.http.ports import Permission
 from gateway.messages import AgencyId, LawfulBasis, Purpose, Sector
-from gateway.transport import topology
-from gateway.transport.base import TransportError
 
 token_app = typer.Typer(no_args_is_help=True, help="Access tokens of local systems.")
 directory_app = typer.Typer(no_args_is_help=True, help="The directory of agencies and sharing agreements.")
-broker_app = typer.Typer(no_args_is_help=True, help="Queues on RabbitMQ.")
 config_app = typer.Typer(no_args_is_help=True, help="The settings file.")
 
 Directory = Annotated[Path, typer.Option("--directory", "-d", help="The directory file.")]
@@ -32,7 +28,6 @@ def register(app: typer.Typer) -> None:
     app.command()(init)
     app.add_typer(token_app, name="token")
     app.add_typer(directory_app, name="directory")
-    app.add_typer(broker_app, name="broker")
     app.add_typer(config_app, name="config")
 
 
@@ -187,22 +182,6 @@ def directory_show(directory: Directory, as_json: Json = False) -> None:
             f"  {', '.join(entry.types)}  for {', '.join(entry.purposes)}"
             f"  under {', '.join(entry.lawful_bases)}  until {entry.ends.date()}"
         )
-
-
-@broker_app.command("apply")
-def broker_apply(
-    directory: Directory,
-    url: Annotated[str, typer.Option(help="amqp:// or amqps:// URL without a password.")],
-    password_file: Annotated[Path | None, typer.Option(help="File that holds the broker password.")] = None,
-) -> None:
-    """Declare the exchanges and queues of every agency in the directory. Safe to repeat."""
-    agencies = sorted(directory_file.load(directory).agencies)
-    full = config.with_password(url, password_file) if password_file else url
-    try:
-        asyncio.run(topology.declare(full, agencies))
-    except TransportError as error:
-        fail(f"the broker refused: {error}", Exit.UNAVAILABLE)
-    typer.echo(f"queues of {len(agencies)} agencies are declared.")
 
 
 @config_app.command("describe")

@@ -12,7 +12,7 @@ import aio_pika
 
 from gateway.messages import AgencyId, EnvelopeId
 from gateway.transport import topology
-from gateway.transport.base import Delivery, Lane, Sealed, Transport, TransportUnavailable
+from gateway.transport.base import Delivery, Lane, Sealed, Transport, TransportFull, TransportUnavailable
 
 POLICE, COUNCIL, NOBODY = AgencyId("police"), AgencyId("council"), AgencyId("nobody")
 PATIENCE = 60.0
@@ -69,7 +69,7 @@ async def publish_when_it_works(transport: Transport, thing: Sealed) -> None:
         while True:
             try:
                 await transport.publish(thing)
-            except TransportUnavailable:
+            except (TransportUnavailable, TransportFull):
                 await asyncio.sleep(0.05)
             else:
                 return

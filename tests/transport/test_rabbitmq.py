@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import AsyncIterator, Iterator
 
@@ -11,7 +12,7 @@ import pytest
 from aio_pika.abc import AbstractChannel
 
 from gateway.transport import rabbitmq, topology
-from gateway.transport.base import Delivery, Lane, TransportUnavailable, Unroutable
+from gateway.transport.base import Delivery, Lane, TransportFull, TransportUnavailable, Unroutable
 from gateway.transport.rabbitmq import RabbitTransport
 from tests.rabbit import RabbitNode
 from tests.transport.ground import (
@@ -238,12 +239,12 @@ async def test_a_connection_that_an_operator_closes_comes_back_by_itself(
 ) -> None:
     collector = Collector()
     await node.consume(POLICE, Lane.MESSAGES, collector, prefetch=1)
-    old = node._connection
+    old = node._links
     await asyncio.to_thread(close_connections, rabbit, node)
     await publish_when_it_works(node, sealed(b"again"))
     assert await collector.body() == b"again"
     assert node.connected
-    assert node._connection is not old
+    assert node._links is not old
 
 
 async def delete(channel: AbstractChannel, node: RabbitTransport) -> None:
@@ -367,6 +368,32 @@ async def test_a_broker_that_hangs_is_unavailable_within_the_confirm_timeout_and
         came = await collector.next()
     await sender.close()
     await recipient.close()
+
+
+async def test_while_a_queue_refuses_publishing_moves_to_new_channels_and_nothing_else_notices(
+    impatient: None, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rabbitmq, "REFUSED", 0.5)
+    await topology.declare(broker_url, [POLICE], max_length=1)
+    await topology.declare(broker_url, [COUNCIL])
+    node, collector = RabbitTransport(broker_url), Collector()
+    await node.start()
+    links, channels = node._links, {node._channel}
+    async with asyncio.timeout(PATIENCE):
+        while len(channels) < 4:
+            await node.publish(sealed(b"to another", COUNCIL))
+            with contextlib.suppress(TransportFull):
+                await node.publish(sealed(b"too much"))
+            channels.add(node._channel)
+            await asyncio.sleep(0.02)
+    assert sum(channel is not None and not channel.is_closed for channel in channels) == 2
+    assert node._links is links
+    assert node.connected
+    await node.consume(POLICE, Lane.MESSAGES, collector, prefetch=1)
+    await publish_when_it_works(node, sealed(b"last"))
+    while await collector.body() != b"last":
+        pass
+    await node.close()
 
 
 async def test_what_a_lost_connection_left_unanswered_is_handed_over_again(

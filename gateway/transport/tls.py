@@ -1,0 +1,37 @@
+"""TLS towards the broker: version 1.3 or nothing, the broker's name always checked, our certificate shown."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from gateway.errors import StartupError
+
+
+def client_context(
+    ca_file: Path | None = None, cert_file: Path | None = None, key_file: Path | None = None
+) -> ssl.SSLContext:
+    """What a client needs to connect. Raises StartupError, which names the file that is at fault.
+
+    Without `ca_file` the machine's own authorities are trusted.
+    """
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise StartupError(f"cannot use the authorities in {ca_file}: {_why(error)}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if cert_file is not None:
+        try:
+            # An encrypted key would ask at the terminal; a node has none.
+            context.load_cert_chain(cert_file, key_file, password=lambda: "")
+        except (OSError, ssl.SSLError) as error:
+            raise StartupError(
+                f"cannot use the certificate {cert_file} with its key {key_file}: {_why(error)}"
+            ) from None
+    return context
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "they are not PEM, or do not belong together"
+    return error.strerror or "cannot be read"
