@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test bench check format docs clean
+.PHONY: help setup demo test faults bench check format docs clean
 
 BIN := .venv/bin
 RUN := .venv/.ready-run
@@ -11,6 +11,7 @@ CODE := gateway tests $(wildcard bench)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 DEMO_ARGS ?=
+FAULTS_ARGS ?=
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 16
@@ -28,6 +29,11 @@ test: $(DEV) ## Run the tests, RabbitMQ's and PostgreSQL's among them
 bench: $(DEV) ## Measure the whole road beside the raw broker
 	@tools/ensure-rabbitmq
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+faults: $(DEV) ## Kill, pause, cut and restart everything for a quarter of an hour; nothing may be lost
+	@tools/ensure-rabbitmq
+	@tools/ensure-postgresql
+	@$(BIN)/python -m tests.faults $(FAULTS_ARGS)
 
 check: $(DEV) ## Lint, format, types, import rules
 	@$(BIN)/ruff check --quiet $(CODE)

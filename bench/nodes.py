@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from gateway.http.ports import Permission
 from gateway.messages import AgencyId, LawfulBasis, Purpose, Sector
 from gateway.provisioning import NewAgency, NewAgreement, agree, init_node
 
+PROGRAM = ("-m", "gateway")
 SENDER, RECIPIENT = AgencyId("sender"), AgencyId("recipient")
 
 
@@ -73,6 +74,14 @@ def start_pair(
 
     `databases` are URLs of empty PostgreSQL databases; without them each node has a SQLite file.
     """
+    provision_pair(folder, broker, databases)
+    return start(folder / SENDER), start(folder / RECIPIENT)
+
+
+def provision_pair(
+    folder: Path, broker: str = "", databases: Mapping[AgencyId, str] = MappingProxyType({})
+) -> None:
+    """Set both nodes up, with an agreement between them; start nothing."""
     directory = folder / "directory.json"
     for agency in (SENDER, RECIPIENT):
         init_node(
@@ -97,7 +106,6 @@ def start_pair(
         today + timedelta(days=2),
     )
     agree(directory, agreement, replies=True)
-    return _start(folder / SENDER), _start(folder / RECIPIENT)
 
 
 def start_twin(node: BenchNode) -> BenchNode:
@@ -105,12 +113,13 @@ def start_twin(node: BenchNode) -> BenchNode:
     return _launch(node.folder, node.token, (_free_port(), _free_port()))
 
 
-def restart(node: BenchNode) -> BenchNode:
+def restart(node: BenchNode, program: Sequence[str] = PROGRAM) -> BenchNode:
     """Start a node again that was stopped or killed, on its ports."""
-    return _launch(node.folder, node.token, node.ports)
+    return _launch(node.folder, node.token, node.ports, program)
 
 
-def _start(folder: Path) -> BenchNode:
+def start(folder: Path) -> BenchNode:
+    """Start a node that was set up, with a token for its agency."""
     settings = config.load(folder)
     token = auth.create_token(
         settings.path(settings.node.tokens),
@@ -121,13 +130,15 @@ def _start(folder: Path) -> BenchNode:
     return _launch(folder, token)
 
 
-def _launch(folder: Path, token: str, ports: tuple[int, int] | None = None) -> BenchNode:
+def _launch(
+    folder: Path, token: str, ports: tuple[int, int] | None = None, program: Sequence[str] = PROGRAM
+) -> BenchNode:
     http = config.load(folder).http
     port, admin_port = ports or (http.port, http.admin_port)
     with (folder / "node.log").open("ab") as log:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "gateway", "run", "--node", str(folder), "--log-level", "warning"),
+                *(sys.executable, *program, "run", "--node", str(folder), "--log-level", "warning"),
                 *("--port", str(port), "--admin-port", str(admin_port)),
             ],
             stderr=log,

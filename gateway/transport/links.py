@@ -115,6 +115,13 @@ def wrapped() -> Iterator[None]:
             "the broker does not let this account do that: run `gateway broker check`, and see that"
             " transport.url names the certificate's account"
         ) from None
-    except (aio_pika.exceptions.AMQPError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError):
-        # aiormq raises RuntimeError for a connection that closed under a call.
+    except (
+        aio_pika.exceptions.AMQPError,
+        ChannelInvalidStateError,
+        OSError,
+        TimeoutError,
+        RuntimeError,
+        StopAsyncIteration,
+    ):
+        # aiormq raises the last two for a connection that closed under a call, or while it shook hands.
         raise TransportUnavailable("the broker cannot be reached or did not confirm in time") from None

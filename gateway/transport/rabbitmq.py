@@ -246,10 +246,12 @@ class RabbitTransport:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WATCH):
                     await self._lost.wait()
-            if not self._lost.is_set() and await self._well():
-                continue
+            # Whatever a library raises: this is the only loop that brings the connection back.
+            with contextlib.suppress(Exception):
+                if not self._lost.is_set() and await self._well():
+                    continue
             await self._disconnect()
-            with contextlib.suppress(TransportError):
+            with contextlib.suppress(Exception):
                 await self._connect()
                 continue
             await asyncio.sleep(RECONNECT)
