@@ -1,9 +1,10 @@
-"""Commands for whoever operates the broker: broker apply, broker check."""
+"""Commands for whoever operates the broker: broker apply, check, dead-letters."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from gateway import config
-from gateway.cli.common import Exit, fail
+from gateway.cli.common import Exit, Json, fail, show
 from gateway.directory import file as directory_file
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
-from gateway.transport import definitions, drift, topology
+from gateway.transport import definitions, drift, graveyard, topology
 from gateway.transport.base import TransportError
 from gateway.transport.management import Management, ManagementRefused
 from gateway.transport.tls import client_context
@@ -124,12 +125,55 @@ def broker_check(
     typer.echo(f"the broker is as it should be: {len(plan.accounts)} accounts.")
 
 
-def _declare(directory: Path, url: str, password_file: Path | None, ca: Path | None) -> None:
+@broker_app.command("dead-letters")
+def broker_dead_letters(
+    url: Annotated[str, typer.Option(help="amqp:// or amqps:// URL without a password.")],
+    password_file: Annotated[Path | None, typer.Option(help="File that holds the broker password.")] = None,
+    ca: Ca = None,
+    limit: Annotated[int, typer.Option(help="How many, oldest first.", min=1, max=10_000)] = 100,
+    replay: Annotated[str, typer.Option(help="Put the letter of this envelope back into its queue.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List what died on the broker itself: expired in its queue, or killed its consumer. Metadata only.
+
+    What a node refused is in its own list as well: `gateway dead-letters`. To replay, the account must be
+    allowed to write to the exchange `gateway`.
+    """
+    full, tls = _login(url, password_file, ca)
+    if replay:
+        if not _run(graveyard.send_again(full, tls, replay, limit=limit)):
+            fail(f"there is no such envelope among the oldest {limit} dead letters", Exit.REFUSED)
+        typer.echo(f"{replay} is back in its queue.")
+        return
+    letters = _run(graveyard.look(full, tls, limit=limit))
+    rows = [
+        {
+            "envelope_id": one.envelope_id,
+            "queue": one.queue,
+            "reason": one.reason,
+            "died": one.died.isoformat().replace("+00:00", "Z") if one.died else None,
+            "bytes": one.size,
+        }
+        for one in letters
+    ]
+    if as_json:
+        show({"dead_letters": rows})
+        return
+    for row in rows:
+        typer.echo("  ".join(str(value) for value in row.values()))
+
+
+def _login(url: str, password_file: Path | None, ca: Path | None) -> tuple[str, ssl.SSLContext | None]:
+    """The URL with its password, and how to speak TLS. Raises StartupError."""
     if config.split_password(url)[1]:
         raise StartupError("--url takes no password, others could see it: use --password-file")
-    agencies = sorted(directory_file.load(directory).agencies)
     full = config.with_password(url, password_file) if password_file else url
-    tls = client_context(ca) if url.startswith("amqps://") else None
+    return full, client_context(ca) if url.startswith("amqps://") else None
+
+
+def _declare(directory: Path, url: str, password_file: Path | None, ca: Path | None) -> None:
+    full, tls = _login(url, password_file, ca)
+    agencies = sorted(directory_file.load(directory).agencies)
     _run(topology.declare(full, agencies, tls=tls))
     typer.echo(f"queues of {len(agencies)} agencies are declared.")
 
