@@ -111,7 +111,10 @@ class Node:
         return self._servers[1].port
 
     async def start(self) -> None:
-        """Connect, subscribe, listen. Raises StartupError."""
+        """Connect, subscribe, listen. Raises StartupError.
+
+        A broker that is away is none: what is accepted waits in the outbox, and /readyz says so.
+        """
         parts, http, limits = self.parts, self._settings.http, self._settings.limits
         try:
             await parts.transport.start()
@@ -119,7 +122,6 @@ class Node:
         except TransportError as error:
             await self.stop()
             raise StartupError(f"the transport is not usable: {error}") from None
-        self.log.info("transport-connected")
         await self._backlog.recount()
         parts.claims.start(self._tasks)
         self._publisher.start(self._tasks)
@@ -211,6 +213,7 @@ def _transport(settings: Settings) -> Transport:
             tls=settings.broker_tls(),
             external=transport.cert_file is not None,
             user_id=settings.broker_account(),
+            patient=True,
         )
     spool: Path = settings.path(transport.spool)
     if not spool.is_dir():

@@ -45,6 +45,7 @@ class Ticker:
         self._parts = parts
         self._arrivals = arrivals
         self._reconciler = reconciler
+        self._connected: bool | None = None
         self._backlog = backlog
         self._sender = sender
 
@@ -158,4 +159,8 @@ class Ticker:
         parts.metrics.dead_letters(dead)
         parts.metrics.unheard(unheard)
         parts.metrics.directory_expires((parts.directory.expires - now) / 1000)
-        parts.metrics.transport_up(parts.transport.connected)
+        connected = parts.transport.connected
+        parts.metrics.transport_up(connected)
+        if connected is not self._connected:
+            self._connected = connected
+            parts.log.info("transport-connected") if connected else parts.log.warning("transport-lost")

@@ -73,7 +73,8 @@ class RabbitTransport:
     """Implements Transport over two connections to one node of the broker.
 
     `external` logs in by the certificate in `tls`. `user_id` is the account, stated on each message; the
-    broker refuses any other.
+    broker refuses any other. `patient`: a broker that is away, or a queue that cannot be used yet, is no
+    error at the start either; it goes on trying, and says meanwhile that it is not connected.
     """
 
     url: str = field(repr=False)
@@ -82,6 +83,7 @@ class RabbitTransport:
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     external: bool = False
     user_id: str = ""
+    patient: bool = False
     connect_timeout: float = CONNECT_TIMEOUT
     """For each address."""
     confirm_timeout: float = CONFIRM_TIMEOUT
@@ -109,7 +111,12 @@ class RabbitTransport:
 
     async def start(self) -> None:
         """See Transport.start. The exchange must exist: `gateway broker apply` declares it."""
-        await self._connect()
+        try:
+            await self._connect()
+        except TransportUnavailable:
+            if not self.patient:
+                raise
+            self._lost.set()
         self._tasks.start(self._keep_connected())
 
     @property
@@ -149,10 +156,14 @@ class RabbitTransport:
 
     async def consume(self, agency: AgencyId, lane: Lane, handler: Handler, *, prefetch: int) -> None:
         """See Transport.consume."""
-        if self._links is None:
-            raise TransportUnavailable("there is no connection to the broker")
         subscription = _Subscription(agency, lane, handler, prefetch)
-        await self._subscribe(self._links, subscription)
+        try:
+            if self._links is None:
+                raise TransportUnavailable("there is no connection to the broker")
+            await self._subscribe(self._links, subscription)
+        except TransportUnavailable:
+            if not self.patient:
+                raise
         self._subscriptions.append(subscription)
 
     async def _connect(self) -> None:

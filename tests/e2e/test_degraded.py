@@ -158,6 +158,24 @@ async def test_a_broker_that_is_away(tmp_path: Path) -> None:
         broker.stop()
 
 
+async def test_a_node_starts_although_the_broker_is_away(tmp_path: Path) -> None:
+    broker = RabbitNode()
+    try:
+        broker.start()
+        url = broker.create_vhost()
+        await topology.declare(url, [SCHOOL, POLICE])
+        await asyncio.to_thread(broker.kill)
+        async with running(provision(tmp_path, (SCHOOL, POLICE), extra=QUICK, broker=url)) as world:
+            await until_not_ready(world, "transport")
+            accepted = (await send(world.clients[SCHOOL]))["message_id"]
+            await asyncio.to_thread(broker.start)
+            await wait_for_arrival(world, accepted)
+            await world.clients[POLICE].ack([accepted])
+            await works_again(world)
+    finally:
+        broker.stop()
+
+
 async def test_a_clock_that_jumps_ahead_expires_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
