@@ -30,7 +30,7 @@ bench: $(DEV) ## Measure the whole road beside the raw broker
 	@tools/ensure-rabbitmq
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
-faults: $(DEV) ## Kill, pause, cut and restart everything for a quarter of an hour; nothing may be lost
+faults: $(DEV) ## Kill, pause, cut and restart everything for some minutes; nothing may be lost
 	@tools/ensure-rabbitmq
 	@tools/ensure-postgresql
 	@$(BIN)/python -m tests.faults $(FAULTS_ARGS)
