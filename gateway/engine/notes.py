@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 
 from gateway.crypto import envelope
 from gateway.engine.parts import Parts
@@ -47,6 +48,25 @@ def seal_note(
     return Sealed(header.envelope_id, recipient, Lane.RECEIPTS, header.expires, body)
 
 
+async def keep_sending(bell: Bell, send_round: Callable[[], Awaitable[tuple[int, bool]]]) -> None:
+    """Run rounds for ever: at once while there is something, on a ring, with backoff after a failure.
+
+    A round tells how many things it sent, and whether any could not be.
+    """
+    attempts = 0
+    while True:
+        heard = bell.listen()
+        try:
+            sent, failed = await send_round()
+        except Unavailable:
+            sent, failed = 0, True
+        attempts = attempts + 1 if failed else 0
+        if failed:
+            await asyncio.sleep(retry.delay(attempts, random.random()) / 1000)  # noqa: S311 - jitter
+        elif not sent:
+            await wait_for_ring(heard, timeout=1.0)
+
+
 class NoteSender:
     """Sends owed notes, oldest first, until the transport has them."""
 
@@ -63,18 +83,7 @@ class NoteSender:
         self._bell.ring()
 
     async def _run(self) -> None:
-        attempts = 0
-        while True:
-            heard = self._bell.listen()
-            try:
-                sent, failed = await self._round()
-            except Unavailable:
-                sent, failed = 0, True
-            attempts = attempts + 1 if failed else 0
-            if failed:
-                await asyncio.sleep(retry.delay(attempts, random.random()) / 1000)  # noqa: S311 - jitter
-            elif not sent:
-                await wait_for_ring(heard, timeout=1.0)
+        await keep_sending(self._bell, self._round)
 
     async def _round(self) -> tuple[int, bool]:
         """Send what is owed now; how many were sent, and whether any could not be."""

@@ -7,17 +7,15 @@ dies in between, the rows are sealed again, and the sender's node keeps one copy
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 from itertools import groupby
 
 from gateway.crypto import content, proof
-from gateway.engine.notes import seal_note
+from gateway.engine.notes import keep_sending, seal_note
 from gateway.engine.parts import Parts
-from gateway.engine.tasks import Bell, Tasks, wait_for_ring
-from gateway.errors import ReceiptInvalid, RefusedByPeer, Unavailable
+from gateway.engine.tasks import Bell, Tasks
+from gateway.errors import ReceiptInvalid, RefusedByPeer
 from gateway.messages import AgencyId, Header, Reason, Receipt, Stage
-from gateway.protocol import retry
 from gateway.protocol.delivery import IllegalTransition, advance_outbound
 from gateway.store import outbox, receipts
 from gateway.store.base import Session
@@ -64,20 +62,7 @@ class ReceiptSender:
         self._bell.ring()
 
     async def _run(self) -> None:
-        attempts = 0
-        while True:
-            heard = self._bell.listen()
-            try:
-                sent, failed = await self._round()
-            except Unavailable:
-                sent, failed = 0, True
-            if failed:
-                attempts += 1
-                await asyncio.sleep(retry.delay(attempts, random.random()) / 1000)  # noqa: S311 - jitter
-                continue
-            attempts = 0
-            if not sent:
-                await wait_for_ring(heard, timeout=1.0)
+        await keep_sending(self._bell, self._round)
 
     async def _round(self) -> tuple[int, bool]:
         """Send what is owed now; how many were sent, and whether any could not be."""
