@@ -46,12 +46,20 @@ class Registry:
             raise RefusedByUs("unsupported-format", problems=[Problem("/adapter", rule)])
         return self._adapters[name]
 
+    def all(self) -> tuple[Adapter, ...]:
+        """Every adapter, ours first."""
+        return tuple(self._adapters.values())
+
     def media_types(self) -> tuple[str, ...]:
         """Every media type that some adapter reads and writes."""
         return tuple(sorted({one for adapter in self._adapters.values() for one in adapter.media_types}))
 
     def choose(self, media_type: str, name: str | None) -> Adapter:
         """The adapter that reads a body of this Content-Type; `name` decides where several do.
+
+        Named, an adapter also reads the plain type that one of its own builds on by suffix (RFC 6839):
+        application/json where it has `application/vnd.example.form+json`, and XML likewise. Systems that
+        export such forms seldom know a better name for them.
 
         Raises RefusedByUs: unsupported-format, ambiguous-format, or malformed-body for a charset not UTF-8.
         """
@@ -61,7 +69,7 @@ class Registry:
         readers = self.writers(essence)
         if name is not None:
             adapter = self.by_name(name)
-            if adapter in readers:
+            if adapter in readers or essence in _plain(adapter):
                 return adapter
             rule = f"with this adapter one of: {', '.join(adapter.media_types)}"
             raise RefusedByUs("unsupported-format", problems=[Problem("/content-type", rule)])
@@ -77,6 +85,16 @@ class Registry:
         """The adapters that write this media type, in a fixed order; what one cannot write, the next may."""
         essence, _ = _parse(media_type)
         return [adapter for adapter in self._adapters.values() if essence in adapter.media_types]
+
+
+def _plain(adapter: Adapter) -> set[str]:
+    """The types without a vendor's name that an adapter reads when it is named."""
+    plain = {"json": ("application/json",), "xml": ("application/xml", "text/xml")}
+    return {
+        one
+        for own in adapter.media_types
+        for one in plain.get(own.rpartition("+")[2] if "+" in own else "", ())
+    }
 
 
 def _is_ours(point: EntryPoint) -> bool:

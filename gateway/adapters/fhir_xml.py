@@ -1,6 +1,6 @@
 """FHIR XML to and from the JSON shape of the same resource (HL7 FHIR R4, section 2.6.1 XML and 2.6.2 JSON).
 
-What may live here: the syntax only, no resource and no profile. This is the one module that imports lxml.
+What may live here: the syntax only, no resource and no profile.
 
 Which elements repeat is known only to the resource definitions, so `read` gives a list where an element
 occurred more than once and a single value otherwise; `gateway.adapters.fhir_bundle` reads both alike.
@@ -9,74 +9,24 @@ occurred more than once and a single value otherwise; `gateway.adapters.fhir_bun
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from lxml import etree
 
-from gateway.adapters.base import AdapterError
-from gateway.messages import Problem
+from gateway.adapters import strict_xml
+from gateway.adapters.strict_xml import MAX_DEPTH, malformed
 
 FHIR = "http://hl7.org/fhir"
-MAX_DEPTH = 64
-"""Deeper than any FHIR message needs, and far below Python's own recursion limit."""
-MAX_TAGS = 250_000
-"""A bound on what parsing may cost in memory; NHS England's largest example has under 3,000."""
-
-_DECLARED_ENCODING = re.compile(rb"<\?xml[^>]*?\sencoding\s*=\s*[\"']([^\"']*)[\"']")
 _PREFIX = f"{{{FHIR}}}"
 
 
 def read(body: bytes) -> dict[str, Any]:
     """The resource in `body` in its JSON shape. Raises AdapterError(malformed=True), never anything else."""
-    _refuse_unsafe(body)
-    # Every switch off: no entity is expanded, no DTD or network is touched, libxml2's own size and depth
-    # limits stay on. The encoding is given, so that a declaration cannot choose another one.
-    parser = etree.XMLParser(
-        encoding="utf-8",
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
-    root = None
-    # Errors are raised after the handlers, so that ours do not carry lxml's, which may quote the document.
-    with suppress(etree.XMLSyntaxError, ValueError):
-        root = etree.fromstring(body, parser)
-    if root is None:
-        raise _malformed("well-formed XML")
+    root = strict_xml.parse(body)
     if not root.tag.startswith(_PREFIX):
-        raise _malformed(f"a root element in the namespace {FHIR}")
+        raise malformed(f"a root element in the namespace {FHIR}")
     return _resource(root, 1)
-
-
-def _refuse_unsafe(body: bytes) -> None:
-    if not _is_utf8(body):
-        raise _malformed("UTF-8 encoding")
-    # The bytes are UTF-8 and XML keywords have one spelling, so no document type can hide from this search.
-    if b"<!DOCTYPE" in body:
-        raise _malformed("no document type declaration")
-    if body.count(b"<") > MAX_TAGS:
-        raise _malformed(f"at most {MAX_TAGS} tags")
-
-
-def _is_utf8(body: bytes) -> bool:
-    declared = _DECLARED_ENCODING.match(body.removeprefix(b"\xef\xbb\xbf"))
-    if declared and declared[1].lower() not in (b"utf-8", b"utf8"):
-        return False
-    try:
-        body.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _malformed(rule: str) -> AdapterError:
-    return AdapterError([Problem("", rule)], malformed=True)
 
 
 def _resource(element: etree._Element, depth: int) -> dict[str, Any]:
@@ -85,7 +35,7 @@ def _resource(element: etree._Element, depth: int) -> dict[str, Any]:
 
 def _children(element: etree._Element, depth: int) -> dict[str, Any]:
     if depth > MAX_DEPTH:
-        raise _malformed(f"elements nested at most {MAX_DEPTH} deep")
+        raise malformed(f"elements nested at most {MAX_DEPTH} deep")
     found: dict[str, Any] = {}
     for child in element:
         # Other namespaces (the narrative's XHTML among them) hold nothing that is mapped.

@@ -77,6 +77,14 @@ def test_no_media_type_is_guessed(media_type: str):
     assert refusal(Registry([JSON]), media_type).code == "unsupported-format"
 
 
+def test_a_named_adapter_reads_the_plain_type_its_own_builds_on():
+    registry = Registry([JSON, FORMS])
+    assert registry.choose("application/json", "forms") is FORMS
+    assert registry.choose("application/json", None) is JSON
+    assert refusal(registry, "application/xml", "forms").code == "unsupported-format"
+    assert refusal(registry, "text/csv", "json").code == "unsupported-format"
+
+
 def test_where_several_read_a_format_one_must_be_named():
     registry = Registry([JSON, OTHER_JSON])
     error = refusal(registry, "application/json")
