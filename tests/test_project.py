@@ -138,7 +138,7 @@ def test_only_a_missing_data_folder_excuses_a_skip(tmp_path: Path, monkeypatch: 
 
     class Report:
         outcome = "skipped"
-        longrepr: object = ("file", 1, f"Skipped: {plugin_skips.EXCUSE}")
+        longrepr: object = ("file", 1, f"Skipped: {plugin_skips.NO_DATA}")
 
     class Config:
         def getoption(self, name: str) -> bool:

@@ -272,7 +272,7 @@ class Broker:
         self._management, self._vhost = management, vhost
 
     async def __call__(self, method: str, path: str, **body: object) -> None:
-        await self._management._request(method, path.replace("{v}", self._vhost), body)  # type: ignore[arg-type]
+        await self._management._request(method, path.replace("{v}", self._vhost), body)
 
 
 QUEUE = "/queues/{v}/gateway.police.messages"
