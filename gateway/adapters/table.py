@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ REFERRAL: Final = "referral"
 DECISION: Final = "decision"
 NO_NAME: Final = {"text": "Name not recorded", "use": "temp"}
 """Stands for a name where the format has none: a person has one, and the schema says so."""
+NOT_RECORDED: Final = "Not recorded"
 
 _STEP = re.compile(r"([^.\[\]]+)(?:\[(?:([0-9]+)|([^\]=]+)=([^\]]*))\])?(?:\.|$)")
 
@@ -45,10 +46,14 @@ def _day(value: Any) -> str | None:
     """A day from `2026-11-23`, `2026-11-23T…`, `23/11/2026` or `23-11-2026`; nothing else is guessed."""
     text = _text(value) or ""
     if match := re.match(r"(\d{4}-\d{2}-\d{2})(?:$|[T ])", text):
-        return match[1]
-    if match := re.fullmatch(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})", text):
-        return f"{match[3]}-{match[2]:>02}-{match[1]:>02}"
-    return None
+        text = match[1]
+    elif match := re.fullmatch(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})", text):
+        text = f"{match[3]}-{match[2]:>02}-{match[1]:>02}"
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return text if 1800 <= found.year < 2200 and len(text) == 10 else None
 
 
 def _moment(value: Any) -> str | None:
@@ -118,7 +123,8 @@ class Each:
 
     native: str
     canonical: str
-    rows: Sequence[Field]
+    rows: Sequence[Field | Each]
+    """With one row whose path is empty, the elements are values."""
     note: str = ""
 
 
@@ -140,7 +146,7 @@ class Table:
         for row in self.rows:
             if isinstance(row, Each):
                 self._read_each(row, native, document)
-            elif "read" in row.on and get(document, row.canonical) is None:
+            elif "read" in row.on and _is_free(document, row.canonical):
                 value = row.kind.read(get(native, row.native))
                 if value is not None:
                     put(document, row.canonical, value)
@@ -164,12 +170,13 @@ class Table:
         native: dict[str, Any] = {}
         for row in self.rows:
             if isinstance(row, Each):
-                items = [Table(row.rows).write(one) for one in get(document, row.canonical) or ()]
+                written = [Table(row.rows).write(one) for one in get(document, row.canonical) or ()]
+                items = [item.get("", item) for item in written]
                 if kept := [item for item in items if item]:
                     put(native, row.native, kept)
             elif "write" in row.on and (value := get(document, row.canonical)) is not None:
                 written = row.kind.write(value)
-                if written is not None and get(native, row.native) is None:
+                if written is not None and _is_free(native, row.native):
                     put(native, row.native, written)
         return native
 
@@ -180,6 +187,20 @@ class Table:
             f"{path}: {'yes' if value is True else 'no' if value is False else value}"
             for path, value in _leaves(document)
             if path not in written and (path, value) not in _SAYS_NOTHING and not path.endswith(".use")
+        ]
+
+    def unread(self, native: Mapping[str, Any]) -> list[str]:
+        """What `read` takes nothing from, a line each. For people to read."""
+        taken = {
+            path
+            for row in self.rows
+            for path in _taken(row, native)
+            if isinstance(row, Each) or "read" in row.on
+        }
+        return [
+            f"{path}: {value}"
+            for path, value in _leaves(native)
+            if path not in taken and value not in ("", None)
         ]
 
     def page_rows(self) -> list[mapping.Row]:
@@ -228,6 +249,19 @@ def _written(row: Field | Each, document: Mapping[str, Any]) -> Iterator[str]:
         yield f"{where[: where.rfind(']', 0, len(where)) + 1] if ']' in where else match[1]}.{match[2]}"
 
 
+def _taken(row: Field | Each, native: Mapping[str, Any]) -> Iterator[str]:
+    """The paths, with their indexes, of the leaves that a row reads."""
+    value = get(native, row.native)
+    if isinstance(row, Field):
+        if value is not None and row.kind.read(value) is not None:
+            yield from (path for path, _ in _leaves(value, _indexed(native, row.native)))
+        return
+    for number, one in enumerate(value if isinstance(value, list) else [value]):
+        where = f"{row.native}[{number}]" if isinstance(value, list) else row.native
+        for inner in row.rows:
+            yield from (f"{where}.{path}".rstrip(".") for path in _taken(inner, one))
+
+
 def _indexed(document: Mapping[str, Any], path: str) -> str:
     """A path with the index of the element that each `[x=y]` chooses."""
     steps: list[str] = []
@@ -244,6 +278,27 @@ def _indexed(document: Mapping[str, Any], path: str) -> str:
         else:
             steps.append(name)
     return ".".join(steps)
+
+
+def shapes(rows: Sequence[Field | Each]) -> dict[str, Any]:
+    """JSON Schemas of what is written, by the first step of the native path."""
+    properties: dict[str, Any] = {}
+    for row in rows:
+        if isinstance(row, Each):
+            inner = shapes(row.rows)
+            shape = {"type": "array", "items": inner.get("", _closed(inner))}
+        else:
+            shape = {"type": {FLAG: "boolean", NUMBER: "integer"}.get(row.kind, "string")}
+        *way, last = row.native.split(".")
+        where = properties
+        for step in way:
+            where = where.setdefault(step, _closed({}))["properties"]
+        where[last] = shape
+    return properties
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _page_rows(rows: Sequence[Field | Each], native: str = "", canonical: str = "") -> Iterator[mapping.Row]:
@@ -284,6 +339,10 @@ def get(value: Any, path: str) -> Any:
     return value
 
 
+def _is_free(target: Mapping[str, Any], path: str) -> bool:
+    return get(target, path) is None if path else not target
+
+
 def put(target: dict[str, Any], path: str, value: Any) -> None:
     """Set what stands at a path; makes what is missing on the way."""
     steps = _steps(path) or (("", None, "", ""),)
@@ -318,6 +377,7 @@ def referral(document: Mapping[str, Any]) -> Canonical:
     person.setdefault("name", [dict(NO_NAME)])
     concern.setdefault("category", ["other"])
     made.setdefault("consent", {}).setdefault("status", "not-recorded")
+    made.setdefault("referrer", {"role": [NOT_RECORDED]})
     made.setdefault("urgency", "routine")
     made.setdefault("immediateDanger", "not-known")
     return Canonical(REFERRAL, 1, made)
@@ -327,6 +387,7 @@ REFERRAL_DEFAULTS: Final[Sequence[tuple[str, str]]] = (
     ("person.name", "one name `Name not recorded` with use `temp`"),
     ("concern.category", "`other`"),
     ("consent.status", "`not-recorded`: nobody is said to have agreed who was not asked"),
+    ("referrer", "a role `Not recorded`"),
     ("urgency", "`routine`"),
     ("immediateDanger", "`not-known`"),
 )
@@ -335,7 +396,9 @@ REFERRAL_DEFAULTS: Final[Sequence[tuple[str, str]]] = (
 
 def decision(document: Mapping[str, Any]) -> Canonical:
     """A decision of what a table read."""
-    return Canonical(DECISION, 1, {"type": DECISION, "version": 1} | dict(document))
+    made: dict[str, Any] = {"type": DECISION, "version": 1} | dict(document)
+    made.setdefault("decidedBy", {"role": [NOT_RECORDED]})
+    return Canonical(DECISION, 1, made)
 
 
 def moment_of(at: int) -> str:
