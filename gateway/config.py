@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.directory.opening import DirectoryPlace
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID
 from gateway.transport.tls import client_context
@@ -42,7 +43,16 @@ class NodeSection(_Section):
     agencies: Annotated[tuple[Id, ...], Field(min_length=1)] = Field(
         description="Identifiers of the agencies this node serves; each has its own keys."
     )
-    directory: Path = Field(description="The directory file: agencies, public keys, sharing agreements.")
+    directory: Path = Field(
+        Path("directory.json"), description="The directory file: agencies, public keys, sharing agreements."
+    )
+    directory_mirror: str = Field(
+        "",
+        description="A TUF repository to take the directory from instead: a folder or an https:// URL.",
+    )
+    directory_root: Path | None = Field(
+        None, description="The trusted root.json of that repository, from governance, once."
+    )
     keys: Path = Field(Path("keys"), description="Folder of the agencies' private keys (files of mode 0600).")
     database: str = Field(
         "gateway.db",
@@ -54,7 +64,8 @@ class NodeSection(_Section):
     )
     tokens: Path = Field(Path("tokens.json"), description="Access tokens of local systems, as hashes.")
     directory_refresh: Annotated[float, Field(gt=0)] = Field(
-        2.0, description="Seconds between looks at the directory file."
+        2.0,
+        description="Seconds between looks at the directory file; at a mirror no more than once a minute.",
     )
 
     @field_validator("database")
@@ -197,6 +208,18 @@ class Settings(_Section):
         if not is_postgresql(database):
             return self.path(Path(database))
         return with_password(database, self.path(password_file)) if password_file else database
+
+    def directory(self) -> DirectoryPlace:
+        """Where the directory is."""
+        node = self.node
+        local = "://" not in node.directory_mirror
+        mirror = (
+            str(self.path(Path(node.directory_mirror)))
+            if node.directory_mirror and local
+            else node.directory_mirror
+        )
+        root = self.path(node.directory_root) if node.directory_root else None
+        return DirectoryPlace(self.path(node.directory), mirror, root, self.path(Path("directory-cache")))
 
     def broker_urls(self) -> tuple[str, ...]:
         """The broker's URLs with the password from its file. Raises StartupError. Never log them."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.adapters import Registry
 from gateway.config import Settings
 from gateway.crypto.keystore import AgencyKeys, FileKeyStore
-from gateway.directory.file import DirectoryFile
+from gateway.directory.opening import open_directory
 from gateway.engine import recall, receipting, reconcile
 from gateway.engine.claims import Claims
 from gateway.engine.inbound import Arrivals
@@ -67,8 +67,8 @@ class Node:
         self.parts = Parts(
             rules=_rules(settings),
             keys=_load_keys(settings),
-            source=DirectoryFile(
-                settings.path(node.directory), on_refused=lambda: self.log.error("directory-refused")
+            source=open_directory(
+                settings.directory(), on_refused=lambda: self.log.error("directory-refused")
             ),
             registry=Registry.load(),
             store=store,
@@ -98,7 +98,8 @@ class Node:
         self._tokens = TokenFile(settings.path(node.tokens))
         for agency in node.agencies:
             if AgencyId(agency) not in self.parts.directory.agencies:
-                raise StartupError(f"{agency} is not in the directory {settings.path(node.directory)}")
+                place = node.directory_mirror or settings.path(node.directory)
+                raise StartupError(f"{agency} is not in the directory {place}")
 
     @property
     def port(self) -> int:
@@ -228,7 +229,9 @@ def _rules(settings: Settings) -> Rules:
         settle=int(times.settle * 1000),
         idempotency=times.idempotency * 1000,
         tick=times.tick,
-        directory_refresh=settings.node.directory_refresh,
+        directory_refresh=max(
+            settings.node.directory_refresh, 60.0 if settings.node.directory_mirror else 0.0
+        ),
         outbox_envelopes=limits.outbox_envelopes,
         outbox_bytes=limits.outbox_bytes,
         attachment_bytes=limits.attachment_bytes,
