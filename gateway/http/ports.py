@@ -101,6 +101,8 @@ class MessageStatus:
     warnings: tuple[Problem, ...]
     """Only in the answer to POST; a status read later has none (they travel sealed)."""
     ladders: tuple[Ladder, ...]
+    repeated: bool = False
+    """In the answer to POST: this very request was accepted before, and this is the first answer again."""
 
 
 @dataclass(frozen=True, slots=True)
