@@ -22,7 +22,8 @@ _TYPES = {
     "MessageHeader.destination": "endpoint!:uri receiver:Reference",
     "MessageHeader.source": "name:string software:string version:string contact:ContactPoint endpoint!:uri",
     "MessageHeader.response": "identifier!:id code!:code details:Reference",
-    "ServiceRequest": "id:id meta:Meta extension*:Extension basedOn*:Reference requisition:Identifier status!:code intent!:code "
+    "ServiceRequest": "id:id meta:Meta extension*:Extension basedOn*:Reference requisition:Identifier "
+    "status!:code intent!:code "
     "category*:CodeableConcept priority:code subject!:Reference encounter:Reference occurrencePeriod:Period "
     "authoredOn:dateTime requester:Reference performer*:Reference reasonCode*:CodeableConcept "
     "supportingInfo*:Reference note*:Annotation patientInstruction:string",
