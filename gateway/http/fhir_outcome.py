@@ -18,7 +18,7 @@ from aiohttp import web
 from gateway.adapters import fhir_xml
 from gateway.adapters.fhir_bars import JSON, XML
 from gateway.adapters.fhir_message import NOT_SUPPORTED
-from gateway.errors import GatewayError, RefusedByUs
+from gateway.errors import CODES, GatewayError, RefusedByUs
 from gateway.http.inbox import accepted
 from gateway.http.problems import of_status
 from gateway.http.requests import NO_STORE
@@ -178,3 +178,22 @@ def _path(problem: Problem) -> str | None:
     """A pointer into the Bundle as FHIRPath."""
     path = _ENTRY.sub(r"[\1]", problem.pointer).replace("/", ".")
     return f"Bundle{path}" if path else None
+
+
+def table() -> str:
+    """Every error of the face as a Markdown table, for docs/fhir.md."""
+    rows = [
+        (DUPLICATE, "This very request was accepted before: proof of delivery"),
+        (NOT_OFFERED, "A part of BaRS that this node does not offer"),
+        (_EVENT, f"{CODES['unmappable-content'].title}: a booking, or another event that is no referral's"),
+        *((kind, CODES[code].title) for code, kind in KINDS.items()),
+    ]
+    said: dict[Kind, list[str]] = {}
+    for kind, title in rows:
+        said.setdefault(kind, []).append(title.replace("Idempotency-Key", REQUEST_ID))
+    lines = ["| status | BaRS code | issue | when |", "|---|---|---|---|"]
+    lines += [
+        f"| {kind.status} | `{kind.code}` | `{kind.issue}` | {'; '.join(titles)}. |"
+        for kind, titles in sorted(said.items(), key=lambda row: (row[0].status, row[0].code, row[0].issue))
+    ]
+    return "\n".join(lines)

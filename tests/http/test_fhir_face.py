@@ -17,7 +17,7 @@ from gateway.adapters import fhir_xml
 from gateway.adapters.fhir_bars import JSON, XML
 from gateway.errors import CODES, GatewayError, RefusedByUs, Unavailable
 from gateway.http.fhir_face import PROCESS_MESSAGE, ROUTES
-from gateway.http.fhir_outcome import DUPLICATE, KINDS, NOT_OFFERED, Kind
+from gateway.http.fhir_outcome import DUPLICATE, KINDS, NOT_OFFERED, Kind, table
 from gateway.http.fhir_routing import Addressing
 from gateway.messages import AgencyId, LawfulBasis, MessageId, Problem, Purpose, Stage
 from tests.adapters import fhir_r4
@@ -432,3 +432,8 @@ async def test_the_official_messages_are_taken(world: World, shared_data: Path) 
             assert fhir_r4.faults(answer.json) == [], path.name
             seen += 1
     assert seen >= 20
+
+
+def test_the_page_lists_every_error() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "fhir.md").read_text("utf-8")
+    assert page.rstrip().endswith(table()), "run: make docs"
