@@ -41,6 +41,8 @@ _TYPES = {
     "telecom*:ContactPoint",
     "Encounter": "meta:Meta identifier*:Identifier status!:code class!:Coding subject:Reference "
     "period:Period",
+    "Appointment": "status!:code start:instant end:instant participant!*:Appointment.participant",
+    "Appointment.participant": "actor:Reference status!:code",
     "CarePlan": "meta:Meta status!:code intent!:code subject!:Reference encounter:Reference "
     "supportingInfo*:Reference activity*:CarePlan.activity",
     "CarePlan.activity": "outcomeCodeableConcept*:CodeableConcept",
@@ -114,7 +116,8 @@ _BINDINGS = {  # required bindings of the codes we write
     "ServiceRequest.intent": {"plan"},
     "ServiceRequest.priority": {"routine", "urgent", "asap", "stat"},
     "Consent.status": {"active", "rejected", "inactive"},
-    "Encounter.status": {"planned", "in-progress", "unknown"},
+    "Encounter.status": {"planned", "in-progress", "finished", "unknown"},
+    "Appointment.status": {"noshow"},
     "MessageHeader.response.code": {"ok"},
 }
 
