@@ -19,6 +19,7 @@ from gateway.adapters import (
 )
 from gateway.adapters.base import AdapterError, Native
 from gateway.adapters.fhir_message import REQUEST, open_message
+from gateway.adapters.fhir_page import PAGE
 from gateway.adapters.fhir_write_parts import Draft, observation
 from gateway.messages import Canonical, Header, Problem
 
@@ -31,6 +32,7 @@ class FhirBars:
 
     name = "fhir-bars"
     media_types = (JSON, XML)
+    page = PAGE
 
     def to_canonical(self, native: Native) -> Canonical:
         """Read a servicerequest-request as a referral, a servicerequest-response as a decision."""
