@@ -125,7 +125,11 @@ def answer(request: web.Request, resource: Mapping[str, Any], *, status: int = 2
 def refusal(request: web.Request, error: GatewayError) -> web.Response:
     """The answer to a request that failed."""
     kind = KINDS.get(error.code, _FAULT if error.status >= 500 else _INVALID)
-    said = [f"{problem.pointer}: {problem.rule}".lstrip(": ") for problem in error.problems]
+    # /to/0 is the recipient in the terms of /v1, where there may be several.
+    where = [problem.pointer.replace("/to/0", "the recipient") for problem in error.problems]
+    said = [
+        f"{place}: {problem.rule}".lstrip(": ") for place, problem in zip(where, error.problems, strict=True)
+    ]
     if error.code == "unmappable-content" and any(NOT_SUPPORTED in one.rule for one in error.problems):
         kind = _EVENT
     places = [_path(one) if error.code == "unmappable-content" else None for one in error.problems]

@@ -39,6 +39,7 @@ purpose = "safeguarding-children"
 lawful_basis = "public-task"
 """
 SERVICE = {"system": "https://fhir.nhs.uk/Id/dos-service-id", "value": "2000090001"}
+REFERRER = {"system": "https://fhir.nhs.uk/Id/ods-organization-code", "value": "X9N01"}
 DIE = ("-m", "tests.faults.victim", "kill")
 
 
@@ -84,10 +85,13 @@ async def ask(node: BenchNode, method: str, path: str, headers: dict[str, str], 
         return Answer(answer.status, await answer.json(content_type=None))
 
 
-async def post(node: BenchNode, body: bytes, headers: dict[str, str], target: bool = True) -> Answer:
-    routed = {"NHSD-Target-Identifier": base64.b64encode(json.dumps(SERVICE).encode()).decode()}
-    content_type = XML if body.lstrip().startswith(b"<") else JSON
-    sent = {"Content-Type": content_type, **headers} | (routed if target else {})
+async def post(
+    node: BenchNode, body: bytes, headers: dict[str, str], target: dict[str, str] | None = SERVICE
+) -> Answer:
+    content_type = JSON if body.lstrip().startswith(b"{") else XML
+    sent = {"Content-Type": content_type, **headers}
+    if target:
+        sent["NHSD-Target-Identifier"] = base64.b64encode(json.dumps(target).encode()).decode()
     return await ask(node, "POST", PROCESS_MESSAGE, sent, body)
 
 
@@ -141,7 +145,7 @@ async def test_bars_in_bars_out_and_the_answer_back(pair: list[BenchNode]) -> No
     header = response["entry"][0]["resource"]
     header["response"]["identifier"] = message_id
     answered = await post(
-        recipient, json.dumps(response).encode(), ids(headers["X-Correlation-Id"]), target=False
+        recipient, json.dumps(response).encode(), ids(headers["X-Correlation-Id"]), target=None
     )
     assert answered.status == 200, answered.document
     (entry,) = await arrivals(sender, 1)
@@ -157,6 +161,26 @@ def person(bundle: dict[str, Any]) -> tuple[Any, ...]:
     name = patient["name"][0] if isinstance(patient["name"], list) else patient["name"]
     given = name["given"] if isinstance(name["given"], list) else [name["given"]]
     return patient["birthDate"], name["family"], given
+
+
+async def test_every_official_message_crosses(pair: list[BenchNode], shared_data: Path) -> None:
+    wanted = {SENDER: 0, RECIPIENT: 0}
+    for path in sorted((shared_data / "health" / "bars-ig-examples").glob("*.xml")):
+        body = path.read_bytes()
+        if b"$process-message" in body or b'"servicerequest-re' not in body:
+            continue
+        # What a response names as its sender is the one who was asked.
+        back = b'"servicerequest-response"' in body
+        taken = await post(pair[back], body, ids(), target=REFERRER if back else SERVICE)
+        assert taken.status == 200, (path.name, taken.document)
+        wanted[SENDER if back else RECIPIENT] += 1
+    assert sum(wanted.values()) >= 20
+    for node, agency in zip(pair, (SENDER, RECIPIENT), strict=True):
+        client = Client(node.url, node.token)
+        for entry in await arrivals(node, wanted[agency]):
+            opened = await client.open(entry["message_id"], accept=JSON)
+            assert fhir_r4.faults(json.loads(opened.body)) == []
+        await client.close()
 
 
 @pytest.mark.parametrize(

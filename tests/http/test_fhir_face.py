@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -13,12 +14,14 @@ from typing import Any
 
 import pytest
 
+from gateway import config
 from gateway.adapters import fhir_xml
 from gateway.adapters.fhir_bars import JSON, XML
-from gateway.errors import CODES, GatewayError, RefusedByUs, Unavailable
+from gateway.errors import CODES, GatewayError, RefusedByUs, StartupError, Unavailable
 from gateway.http.fhir_face import PROCESS_MESSAGE, ROUTES
 from gateway.http.fhir_outcome import DUPLICATE, KINDS, NOT_OFFERED, Kind, table
 from gateway.http.fhir_routing import Addressing
+from gateway.http.limits import Limits
 from gateway.messages import AgencyId, LawfulBasis, MessageId, Problem, Purpose, Stage
 from tests.adapters import fhir_r4
 from tests.http.asking import Answer, ask
@@ -307,6 +310,18 @@ async def test_every_refusal_has_its_form(world: World, code: str) -> None:
     assert status == KINDS[code].status if code in KINDS else status in {400, 500}
 
 
+async def test_a_body_that_is_too_large_is_refused() -> None:
+    async with serving(Limits(message_bytes=1000), ADDRESSING) as small:
+        assert outcome(await process(small)) == (422, "REC_UNPROCESSABLE_ENTITY", "too-costly")
+
+
+async def test_an_agreement_that_is_missing_is_said_without_terms_of_the_other_api(world: World) -> None:
+    world.node.fail = RefusedByUs("no-agreement", problems=[Problem("/to/0", "no-agreement")])
+    answer = await process(world)
+    assert outcome(answer) == (403, "REC_FORBIDDEN", "forbidden")
+    assert said(answer) == ["the recipient: no-agreement"]
+
+
 async def test_who_must_wait_is_told_how_long(world: World) -> None:
     world.node.fail = Unavailable("outbox-full", retry_after=7)
     answer = await process(world)
@@ -404,6 +419,30 @@ async def test_definitions_are_found_for_services_that_are_known(world: World) -
         "total": 0,
     }
     assert outcome(await get(world, "MessageDefinition")) == (400, "SEND_BAD_REQUEST", "required")
+
+
+# Settings
+
+
+def test_the_settings_are_the_tables() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "fhir.md").read_text("utf-8")
+    example = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)[0]
+    section = config.parse(f'[node]\nagencies = ["a"]\ndirectory = "d"\n{example}', Path("gateway.toml")).fhir
+    assert section is not None
+    addressing = section.addressing()
+    assert addressing.use_cases == {"a1t1": (Purpose.SAFEGUARDING_CHILDREN, LawfulBasis.LEGAL_OBLIGATION)}
+    assert addressing.agency(DOS, "2000090001") == addressing.agency(ODS, "X9G77") == "northtown-council"
+    assert addressing.agency(DOS, "X9G77") is None
+    assert addressing.agency("urn:referral-gateway:agency", "Not An Agency") is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['purpose = "curiosity"', "[fhir.use_cases.a1t1]", '[fhir.recipients]\n1 = "Not An Agency"', "x = 1"],
+)
+def test_settings_that_mean_nothing_stop_the_node(line: str) -> None:
+    with pytest.raises(StartupError, match="fhir"):
+        config.parse(f'[node]\nagencies = ["a"]\ndirectory = "d"\n[fhir]\n{line}\n', Path("gateway.toml"))
 
 
 # NHS England's own
