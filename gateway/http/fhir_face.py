@@ -12,7 +12,7 @@ from gateway.errors import RefusedByUs
 from gateway.http import fhir_documents, fhir_outcome, fhir_routing
 from gateway.http.bodies import read_message
 from gateway.http.fhir_outcome import CORRELATION_ID, REQUEST_ID, UUID
-from gateway.http.keys import FHIR, LIMITS, PRINCIPAL, SENDING
+from gateway.http.keys import FHIR, LIMITS, PRINCIPAL, RECEIVING, SENDING
 from gateway.http.ports import Permission, Submission
 from gateway.http.requests import header, identifier, permitted, single
 from gateway.messages import MessageId, Problem
@@ -45,7 +45,7 @@ async def process_message(request: web.Request) -> web.Response:
             purpose=purpose.value,
             lawful_basis=lawful_basis.value,
             case=fhir_routing.case(correlation_id),
-            in_reply_to=fhir_routing.answered(message),
+            in_reply_to=await _answered(request, message),
             expires_in=None,
         ),
         uploads,
@@ -104,6 +104,13 @@ def _ids(request: web.Request) -> tuple[str, str]:
     if problems:
         raise RefusedByUs("bad-request", problems=problems)
     return given[REQUEST_ID].lower(), given[CORRELATION_ID].lower()
+
+
+async def _answered(request: web.Request, message: Message) -> MessageId | None:
+    """The message that a response answers, if it came through here: BaRS may name the sender's own id."""
+    named = fhir_routing.answered(message)
+    known = named is not None and await request.app[RECEIVING].holds(request[PRINCIPAL].agency, named)
+    return named if known else None
 
 
 def _message(body: Native) -> Message:

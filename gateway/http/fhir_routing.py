@@ -104,6 +104,6 @@ def case(correlation_id: str) -> CaseId:
 
 
 def answered(message: Message) -> MessageId | None:
-    """The message that a response says it answers."""
+    """What a response says it answers: a message of ours, or the Bundle that its sender knows."""
     named = (text(message.header, "response", "identifier") or "").lower()
     return MessageId(named) if message.event == RESPONSE and UUID4.fullmatch(named) else None

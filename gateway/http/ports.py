@@ -184,6 +184,10 @@ class Receiving(Protocol):
         """
         ...
 
+    async def holds(self, agency: AgencyId, message_id: MessageId) -> bool:
+        """Whether this message came for `agency`, whatever became of it."""
+        ...
+
     async def original(self, agency: AgencyId, message_id: MessageId) -> Native:
         """What the sender's system wrote, byte for byte."""
         ...

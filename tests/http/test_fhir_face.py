@@ -182,13 +182,21 @@ async def test_a_correlation_id_that_is_not_random_stands_for_one_case(world: Wo
 
 
 async def test_a_response_names_what_it_answers(world: World) -> None:
-    answer = await process(world, RESPONSE)
+    asked = world.node.arrive()
+    document = changed(RESPONSE, response={"identifier": asked.upper(), "code": "ok"})
+    answer = await process(world, document, token="police-token")
     assert answer.status == 200
     assert [entry["resource"]["resourceType"] for entry in answer.json["entry"]] == [
         "MessageHeader",
         "OperationOutcome",
     ]
-    assert world.node.submissions[0].in_reply_to == header_of(RESPONSE)["response"]["identifier"]
+    assert world.node.submissions[0].in_reply_to == asked
+
+
+async def test_a_response_to_an_id_that_only_its_receiver_knows_names_no_message(world: World) -> None:
+    world.node.arrive()
+    assert (await process(world, RESPONSE, token="police-token")).status == 200
+    assert world.node.submissions[0].in_reply_to is None
 
 
 # Where to, and why

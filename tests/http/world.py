@@ -205,6 +205,9 @@ class FakeNode:
         infos = tuple(info for info, _ in item.files)
         return OpenedMessage(item.entry, native, (Problem("/a", "a rule"),), infos, ("fhir-bars", FHIR))
 
+    async def holds(self, agency: AgencyId, message_id: MessageId) -> bool:
+        return agency == POLICE and any(item.entry.header.message_id == message_id for item in self.items)
+
     async def original(self, agency: AgencyId, message_id: MessageId) -> Native:
         self._item(agency, message_id)
         return Native("application/fhir+xml", b"<Bundle xmlns='http://hl7.org/fhir'/>")
