@@ -28,6 +28,7 @@ from gateway.errors import StartupError
 from gateway.http.admin import make_admin_app
 from gateway.http.app import ROUTES, Server, make_app, serve
 from gateway.http.auth import TokenFile
+from gateway.http.fhir_face import ROUTES as FHIR_ROUTES
 from gateway.http.limits import Limits
 from gateway.messages import AgencyId
 from gateway.observability.logs import Log, get_logger
@@ -58,7 +59,7 @@ class Node:
         self._watch = ClockWatch(now_ms(), _steady_ms())
         self.log = log or get_logger()
         self._settings = settings
-        self._metrics.add_routes(path for _, path, _ in ROUTES)
+        self._metrics.add_routes(path for _, path, _ in (*ROUTES, *(FHIR_ROUTES if settings.fhir else ())))
         self._tasks = Tasks(self._task_failed)
         self._stopping = False
         self._servers: list[Server] = []
@@ -141,6 +142,7 @@ class Node:
             ),
             observe=self._metrics.request,
             on_error=lambda error: self.log.error("internal-error", part="http", exc=error),
+            fhir=self._settings.fhir.addressing() if self._settings.fhir else None,
         )
         try:
             self._servers.append(await serve(app, http.host, http.port))
