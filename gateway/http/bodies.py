@@ -80,6 +80,16 @@ async def read_json(request: web.Request, limits: Limits) -> Any:
     return value
 
 
+def stream_body(request: web.Request, limits: Limits) -> AsyncIterator[bytes]:
+    """A body of any kind as it comes, as large as attachments may be. Raises RefusedByUs while it is read."""
+    return _Budget(limits.attachment_bytes).spend(_pieces(request, _Patience(limits)))
+
+
+async def read_body(request: web.Request, limits: Limits) -> bytes:
+    """A whole message body. Raises RefusedByUs."""
+    return await _whole(request, limits.message_bytes, _Patience(limits))
+
+
 async def read_message(request: web.Request, limits: Limits) -> tuple[Native, AsyncIterator[Upload]]:
     """The message, and the attachments as they stream in (multipart/form-data). Raises RefusedByUs."""
     patience = _Patience(limits)
