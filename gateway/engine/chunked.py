@@ -8,6 +8,7 @@ accepted before the last chunk is durable.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from dataclasses import dataclass, field
@@ -128,9 +129,11 @@ class ChunkedSends:
         if send is None:
             return
         async with send.lock:
-            if self._sends.get(key) is send:
-                del self._sends[key]
-                if send.draft is not None:
+            if self._sends.get(key) is not send:
+                return
+            del self._sends[key]
+            if send.draft is not None:
+                with contextlib.suppress(Unavailable):  # the ticker finds what stays
                     await send.draft.sealer.discard()
 
     async def _sweep_forever(self) -> None:

@@ -80,11 +80,17 @@ def version(request: web.Request) -> int:
 
 
 def answer(
-    request: web.Request, body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+    request: web.Request,
+    body: Any,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    asked: int | None = None,
 ) -> web.Response:
-    """JSON in the media type asked for."""
+    """JSON in the media type asked for; `asked` is the version of the body where there is no choice."""
     accept = ",".join(request.headers.getall("Accept", [])).lower()
-    media_type = V2 if V2 in accept else V1 if V1 in accept else "application/json"
+    v1 = V1 if V1 in accept else "application/json"
+    media_type = V2 if (asked or version(request)) == 2 else v1
     return web.Response(
         status=status,
         body=json.dumps(body).encode(),

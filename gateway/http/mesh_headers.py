@@ -58,7 +58,7 @@ def chunk_range(request: web.Request, number: int, most: int) -> int:
 
 
 def encoding(request: web.Request) -> str | None:
-    """`gzip` or nothing; aiohttp decodes the body by itself. Raises MeshRefusal."""
+    """`gzip` or nothing; the body is decoded when it is read. Raises MeshRefusal."""
     value = text(request, "Content-Encoding", 100).lower()
     if value not in {"", "identity", "gzip"}:
         raise MeshRefusal("content-encoding")

@@ -97,7 +97,7 @@ async def _tracked(request: web.Request, mesh: Mesh, sent: Sent, asked: int) -> 
     recipient = mesh.tables.mailbox(sent.recipient) or Mailbox(sent.recipient, mailbox.agency)
     written = _v2 if asked == 2 else _v1
     body = written(sent, mailbox, recipient, status)
-    return answer(request, {name: value for name, value in body.items() if value is not None})
+    return answer(request, {name: value for name, value in body.items() if value is not None}, asked=asked)
 
 
 def _v2(sent: Sent, _: Mailbox, recipient: Mailbox, status: MessageStatus | None) -> dict[str, Any]:
