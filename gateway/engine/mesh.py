@@ -88,7 +88,9 @@ class MeshRecords:
         return self._parts.keys[agency].idempotency_secret
 
     def _mac(self, agency: AgencyId, local_id: str) -> bytes:
-        return hmac.digest(self._secret(agency), _LOCAL_ID + b"\0" + local_id.encode(), "sha256")
+        return hmac.digest(
+            self._secret(agency), _LOCAL_ID + b"\0" + local_id.encode("utf-8", "surrogateescape"), "sha256"
+        )
 
     def _open(self, row: MeshSent, size: int) -> Sent:
         try:

@@ -208,6 +208,8 @@ def _headers(mailbox: Mailbox, shown: Shown, number: int) -> dict[str, str]:
 
 async def _report(mesh: Mesh, mailbox: Mailbox, identifier: str) -> Mapping[str, str] | None:
     """The headers of a REPORT, if that is what the identifier names."""
+    if not UUID4.fullmatch(identifier):
+        return None
     sent = await mesh.records.sent(mailbox.agency, mailbox.id, identifier)
     if sent is None or sent.report_id != identifier:
         return None

@@ -14,7 +14,7 @@ from gateway.http.mesh_keys import MAILBOX, MESH, Mesh
 from gateway.http.mesh_ports import Sent
 from gateway.http.mesh_tables import Mailbox
 from gateway.http.ports import Ladder, MessageStatus
-from gateway.messages import Stage, new_id
+from gateway.messages import UUID4, Stage, new_id
 
 UPLOADING = "uploading"
 _STATUS = {
@@ -44,6 +44,8 @@ async def track(request: web.Request) -> web.Response:
     """GET outbox/tracking?messageID=: what became of a message."""
     mesh, mailbox = request.app[MESH], request[MAILBOX]
     message_id = request.query.get("messageID", "")
+    if not UUID4.fullmatch(message_id):
+        raise MeshRefusal("no-message")
     sent = await mesh.records.sent(mailbox.agency, mailbox.id, message_id)
     if sent is None or sent.message_id != message_id:
         raise MeshRefusal("no-message")

@@ -334,6 +334,24 @@ async def test_tracking_follows_a_message_to_its_acknowledgement(world: MeshWorl
         assert (await world.ask("GET", path)).code == "20"
 
 
+@pytest.mark.parametrize("odd", ["%FF", "%00", "%ED%A0%80", "%F0%9F%98%80", "a" * 3000])
+async def test_identifiers_that_are_none_are_not_found(world: MeshWorld, odd: str) -> None:
+    paths = [
+        f"/outbox/tracking/{odd}",
+        f"/outbox/tracking?messageID={odd}",
+        f"/inbox/{odd}",
+        f"/inbox/{ID}/{odd}",
+    ]
+    for path in paths:
+        assert (await world.ask("GET", path)).status == 404
+    assert (await world.ask("PUT", f"/inbox/{odd}/status/acknowledged")).status == 404
+    assert (await world.ask("POST", f"/outbox/{odd}/2", data=b"x")).status == 404
+    found = await world.ask("GET", f"/messageexchange/endpointlookup/{odd}/{odd}")
+    assert found.json == {"results": []}
+    assert (await world.ask("GET", f"/inbox?continue_from={odd}")).status == 400
+    assert (await world.ask("GET", f"/inbox?workflow_filter={odd}")).status in {200, 400}
+
+
 async def test_a_local_id_that_was_used_again_after_a_while_is_not_unique(world: MeshWorld) -> None:
     first = await world.accepted(headers={"Mex-LocalID": "l"})
     await world.nodes[TRUST].parts.store.write(lambda s: idempotency.forget(s, before=now_ms() + 1))
