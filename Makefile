@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test faults bench check format docs clean
+.PHONY: help setup demo test faults bench soak check format docs clean
 
 BIN := .venv/bin
 RUN := .venv/.ready-run
@@ -12,6 +12,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 DEMO_ARGS ?=
 FAULTS_ARGS ?=
+SOAK_ARGS ?=
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 16
@@ -28,7 +29,12 @@ test: $(DEV) ## Run the tests, RabbitMQ's and PostgreSQL's among them
 
 bench: $(DEV) ## Measure the whole road beside the raw broker
 	@tools/ensure-rabbitmq
+	@tools/ensure-postgresql
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+soak: $(DEV) ## Half an hour at 70 % of the load: does anything grow? Writes docs/soak.svg
+	@tools/ensure-rabbitmq
+	@$(BIN)/python -m bench.soak $(SOAK_ARGS)
 
 faults: $(DEV) ## Kill, pause, cut and restart everything for some minutes; nothing may be lost
 	@tools/ensure-rabbitmq

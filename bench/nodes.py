@@ -91,8 +91,8 @@ def provision_pair(
             spool=None if broker else folder / "spool",
             broker=broker,
             database=databases.get(agency, ""),
-            port=_free_port(),
-            admin_port=_free_port(),
+            port=free_port(),
+            admin_port=free_port(),
         )
     today = datetime.now(UTC) - timedelta(hours=1)
     agreement = NewAgreement(
@@ -110,7 +110,7 @@ def provision_pair(
 
 def start_twin(node: BenchNode) -> BenchNode:
     """Start another process of the same node, which needs PostgreSQL for that."""
-    return _launch(node.folder, node.token, (_free_port(), _free_port()))
+    return _launch(node.folder, node.token, (free_port(), free_port()))
 
 
 def restart(node: BenchNode, program: Sequence[str] = PROGRAM) -> BenchNode:
@@ -169,7 +169,8 @@ def _until_ready(node: BenchNode) -> None:
     raise SystemExit("a node was not ready within a minute")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nothing listens on just now."""
     import socket  # noqa: PLC0415
 
     with socket.socket() as probe:

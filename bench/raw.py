@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
 WARM = 100
 """A fresh quorum queue elects its leader first: messages let through before the clock starts."""
@@ -38,9 +38,11 @@ class Ceiling:
         return 1 / (1 / self.published + 1 / self.consumed)
 
 
-async def ceiling(url: str, *, size: int, count: int, in_flight: int) -> Ceiling:
+async def ceiling(
+    connect: Callable[[], Awaitable[AbstractConnection]], *, size: int, count: int, in_flight: int
+) -> Ceiling:
     """Measure all three."""
-    connection = await aio_pika.connect(url)
+    connection = await connect()
     async with connection:
         publishing, consuming = await connection.channel(), await connection.channel()
         await consuming.set_qos(prefetch_count=in_flight)

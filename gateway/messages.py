@@ -259,3 +259,5 @@ class Receipt:
     `delivered` and `rejected`, either for `expired`."""
     at: int
     reason: Reason | None = None
+    view: tuple[str, ...] | None = None
+    """With `accepted`: the field groups that the recipient was sent; None: everything."""

@@ -53,6 +53,8 @@ class NewAgreement:
     lawful_bases: tuple[LawfulBasis, ...]
     starts: datetime
     ends: datetime
+    shares: tuple[str, ...] | None = None
+    """Field groups of a referral that the recipients are shown; None: everything."""
 
 
 def init_node(
@@ -166,6 +168,7 @@ def _agreement(new: NewAgreement) -> AgreementEntry:
             lawful_bases=new.lawful_bases,
             starts=new.starts,
             ends=new.ends,
+            shares=new.shares,
         )
     except DirectoryInvalid as error:
         first = error.problems[0]

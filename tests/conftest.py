@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin_skips import EXCUSE, SHARED_DATA
+from tests.plugin_skips import NO_DATA, SHARED_DATA
 from tests.postgres import PostgresServer
 from tests.rabbit import RabbitNode
 
@@ -42,5 +42,5 @@ def postgres() -> Iterator[PostgresServer]:
 def shared_data() -> Path:
     """Real input written by others; not ours to ship."""
     if not SHARED_DATA.exists():
-        pytest.skip(EXCUSE)
+        pytest.skip(NO_DATA)
     return SHARED_DATA

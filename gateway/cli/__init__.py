@@ -11,7 +11,7 @@ import sys
 import typer
 
 from gateway import __version__
-from gateway.cli import backup, broker, client, dead_letters, inspect, node, setup
+from gateway.cli import backup, broker, client, conformance, dead_letters, inspect, node, sandbox, setup
 from gateway.cli.common import Exit
 from gateway.errors import StartupError
 from gateway.observability import logs
@@ -47,6 +47,8 @@ client.register(app)
 inspect.register(app)
 dead_letters.register(app)
 backup.register(app)
+conformance.register(app)
+sandbox.register(app)
 
 
 def main() -> None:

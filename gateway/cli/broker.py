@@ -136,8 +136,8 @@ def broker_dead_letters(
 ) -> None:
     """List what died on the broker itself: expired in its queue, or killed its consumer. Metadata only.
 
-    What a node refused is in its own list as well: `gateway dead-letters`. To replay, the account must be
-    allowed to write to the exchange `gateway`.
+    What a node refused is in its own list as well: `gateway dead-letters`. The account gateway-operator may
+    do both, look and replay.
     """
     full, tls = _login(url, password_file, ca)
     if replay:

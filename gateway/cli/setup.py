@@ -15,6 +15,7 @@ from gateway.errors import StartupError
 from gateway.http import auth
 from gateway.http.ports import Permission
 from gateway.messages import AgencyId, LawfulBasis, Purpose, Sector
+from gateway.protocol import views
 
 token_app = typer.Typer(no_args_is_help=True, help="Access tokens of local systems.")
 directory_app = typer.Typer(no_args_is_help=True, help="The directory of agencies and sharing agreements.")
@@ -144,8 +145,16 @@ def directory_agree(
     agreement: Annotated[str, typer.Option("--id", help="The agreement's identifier.")] = "",
     days: Annotated[int, typer.Option(help="How many days it is in force, from today.")] = 365,
     both_ways: Annotated[bool, typer.Option(help="Also let decisions travel back.")] = True,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(help="Field group the recipients are shown; repeat for several. [default: everything]"),
+    ] = None,
 ) -> None:
-    """Enter a sharing agreement. Without one, nothing is shared."""
+    """Enter a sharing agreement. Without one, nothing is shared.
+
+    With --share the recipients are sent those field groups of a referral only, and the group core always:
+    docs/views.md lists them.
+    """
     starts = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     chosen = agreement or f"{sender[0]}-to-{recipient[0]}"[:63].rstrip("-")
     provisioning.agree(
@@ -159,6 +168,7 @@ def directory_agree(
             lawful_bases=tuple(lawful_basis),
             starts=starts,
             ends=starts + timedelta(days=days),
+            shares=tuple(share) if share is not None else None,
         ),
         replies=both_ways,
     )
@@ -181,6 +191,7 @@ def directory_show(directory: Directory, as_json: Json = False) -> None:
             f"agreement  {entry.id}  {', '.join(entry.senders)} -> {', '.join(entry.recipients)}"
             f"  {', '.join(entry.types)}  for {', '.join(entry.purposes)}"
             f"  under {', '.join(entry.lawful_bases)}  until {entry.ends.date()}"
+            + ("" if entry.shares is None else f"  shares {', '.join(views.in_order(entry.shares))}")
         )
 
 

@@ -27,7 +27,9 @@ _RECIPIENTS_WORD = frozenset({Stage.RECEIVED, Stage.DELIVERED, Stage.REJECTED, S
 _WITH_REASON = frozenset({Stage.REJECTED, Stage.EXPIRED, Stage.FAILED})
 
 # docs/receipts.md 2.2
-_VERSION, _STAGE, _MESSAGE, _ENVELOPE, _DIGEST, _SENDER, _RECIPIENT, _ISSUER, _AT, _REASON = range(1, 11)
+_VERSION, _STAGE, _MESSAGE, _ENVELOPE, _DIGEST, _SENDER, _RECIPIENT, _ISSUER, _AT, _REASON, _VIEW = range(
+    1, 12
+)
 _LABELS = frozenset(range(_VERSION, _AT + 1))
 
 
@@ -46,6 +48,8 @@ def sign_receipt(receipt: Receipt, signer: SigningKey) -> bytes:
     }
     if receipt.reason is not None:
         payload[_REASON] = receipt.reason.value
+    if receipt.view is not None:
+        payload[_VIEW] = ",".join(receipt.view)
     return cose.sign1(cbor.encode(payload), signer, RECEIPT_CONTEXT)
 
 
@@ -88,7 +92,8 @@ def _read(signed: cose.Signed) -> Receipt:
         if value[_VERSION] != RECEIPT_VERSION:
             raise ReceiptInvalid(UNKNOWN_VERSION)
         stage = Stage(read_text(value.get(_STAGE)))
-        if value.keys() != (_LABELS | {_REASON} if stage in _WITH_REASON else _LABELS):
+        expected = _LABELS | {_REASON} if stage in _WITH_REASON else _LABELS
+        if value.keys() != expected and not (stage is Stage.ACCEPTED and value.keys() == expected | {_VIEW}):
             raise ReceiptInvalid(NOT_A_RECEIPT)
         return Receipt(
             stage,
@@ -100,6 +105,7 @@ def _read(signed: cose.Signed) -> Receipt:
             read_agency(value[_ISSUER]),
             read_number(value[_AT]),
             Reason(read_text(value[_REASON])) if stage in _WITH_REASON else None,
+            tuple(read_text(value[_VIEW]).split(",")) if _VIEW in value else None,
         )
     except ValueError:  # CborError, or no such stage or reason
         raise ReceiptInvalid(NOT_A_RECEIPT) from None

@@ -11,12 +11,22 @@ import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from gateway.crypto.keys import SealingKey, VerifyKey
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Problem, Purpose, Sector
+from gateway.protocol import views
 from gateway.protocol.policy import Agency, Agreement, Allowed, Denied, Question, decide
 
 Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
@@ -88,6 +98,18 @@ class AgreementEntry(_Part):
     lawful_bases: Annotated[tuple[LawfulBasis, ...], Field(min_length=1)]
     starts: datetime
     ends: datetime
+    shares: tuple[str, ...] | None = None
+    """Field groups of a referral that the recipients are shown; without it, everything."""
+
+    @model_validator(mode="after")
+    def _has_groups(self) -> Self:
+        if self.shares is None:
+            return self
+        if set(self.types) != {views.TYPE}:
+            raise PydanticCustomError("shares", "only a referral has field groups")
+        if not views.GROUPS.keys() >= set(self.shares):
+            raise PydanticCustomError("shares", "not a field group")
+        return self
 
 
 class DirectoryDocument(_Part):
@@ -188,6 +210,7 @@ def _agreement(entry: AgreementEntry) -> Agreement:
         lawful_bases=frozenset(entry.lawful_bases),
         starts=_ms(entry.starts),
         ends=_ms(entry.ends),
+        shares=None if entry.shares is None else views.in_order(entry.shares),
     )
 
 

@@ -6,7 +6,7 @@ A node holds at most a few chunks of an attachment in memory, whatever its size.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,6 +28,15 @@ class _Copy:
     chunk_ids: list[EnvelopeId]
 
 
+@dataclass(frozen=True, slots=True)
+class SealedUpload:
+    """An attachment that was read to its end."""
+
+    sha256: bytes
+    copies: Mapping[EnvelopeId, Attachment] = field(repr=False)
+    """By envelope: none for a recipient whose agreement leaves attachments out."""
+
+
 class AttachmentSealer:
     """Seals uploads for every recipient of a message and stores the chunks as they come."""
 
@@ -39,7 +48,7 @@ class AttachmentSealer:
         self.stored = 0
         """Bytes of sealed chunks stored so far, all recipients together."""
 
-    async def seal_or_undo(self, upload: Upload, index: int) -> dict[EnvelopeId, Attachment]:
+    async def seal_or_undo(self, upload: Upload, index: int) -> SealedUpload:
         """As `seal`; when it fails, the uploads before it stay, and it may be tried again."""
         positions, total, stored = dict(self._positions), self._total, self.stored
         try:
@@ -52,7 +61,7 @@ class AttachmentSealer:
             self._positions, self._total, self.stored = positions, total, stored
             raise
 
-    async def seal(self, upload: Upload, index: int) -> dict[EnvelopeId, Attachment]:
+    async def seal(self, upload: Upload, index: int) -> SealedUpload:
         """Read one upload to its end. Raises RefusedByUs or Unavailable; then call `discard`."""
         copies = [_Copy(envelope_id, chunks.new_key(), []) for envelope_id in self._positions]
         digest, size = hashlib.sha256(), 0
@@ -68,12 +77,16 @@ class AttachmentSealer:
             raise RefusedByUs(
                 "attachment-mismatch", problems=[Problem(f"/attachments/{index}", "SHA-256 as announced")]
             )
-        return {
-            copy.envelope_id: Attachment(
-                upload.name, upload.media_type, size, digest.digest(), copy.key, tuple(copy.chunk_ids)
-            )
-            for copy in copies
-        }
+        sha256 = digest.digest()
+        return SealedUpload(
+            sha256,
+            {
+                copy.envelope_id: Attachment(
+                    upload.name, upload.media_type, size, sha256, copy.key, tuple(copy.chunk_ids)
+                )
+                for copy in copies
+            },
+        )
 
     async def _store(self, copy: _Copy, piece: bytes, *, last: bool) -> None:
         chunk_id = EnvelopeId(new_id())

@@ -110,8 +110,9 @@ class ChunkedSends:
 
     async def _take(self, send: _Send, upload: Upload) -> None:
         assert send.draft is not None
-        copies = await send.draft.sealer.seal_or_undo(upload, len(send.digests))
-        send.digests.append(send.draft.add(copies).sha256)
+        sealed = await send.draft.sealer.seal_or_undo(upload, len(send.digests))
+        send.draft.add(upload, sealed)
+        send.digests.append(sealed.sha256)
 
     async def _finish(self, key: _Key, send: _Send) -> None:
         """Accept it. After Unavailable the last chunk may be repeated."""

@@ -16,16 +16,16 @@ from gateway.adapters import json_native
 from gateway.adapters.base import Adapter, AdapterError, Native
 from gateway.crypto import content, envelope, proof
 from gateway.crypto.keys import SealingKey
-from gateway.engine.attachments import AttachmentSealer
+from gateway.engine.attachments import AttachmentSealer, SealedUpload
 from gateway.engine.fingerprint import Fingerprint, key_mac, message_id
 from gateway.engine.outbound import Backlog, Publisher
 from gateway.engine.parts import Parts
 from gateway.engine.recall import Recall
+from gateway.engine.sharing import Shared, cut
 from gateway.errors import GatewayError, RefusedByUs, Unavailable
 from gateway.http.ports import Ladder, MessageStatus, SignedReceipt, Submission, Upload
 from gateway.messages import (
     AgencyId,
-    Attachment,
     Canonical,
     CaseId,
     Content,
@@ -45,20 +45,29 @@ from gateway.store.base import Session
 from gateway.store.claims import Claim
 from gateway.store.idempotency import KeyTaken, Remembered
 from gateway.store.outbox import OutboundEnvelope, OutboundMessage, Unsent
+from gateway.store.receipts import StoredReceipt
 
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
     """A submission that passed every rule: what is to be sealed, for whom."""
 
-    document: Sensitive
     type: str
     version: int
     warnings: tuple[Problem, ...]
-    original: Original | None
     declared: tuple[bytes, ...]
     """SHA-256 of the attachments the document itself names."""
-    recipients: tuple[tuple[AgencyId, EnvelopeId, SealingKey], ...]
+    recipients: tuple[_Recipient, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipient:
+    """Who gets an envelope, and what goes into it."""
+
+    agency: AgencyId
+    envelope_id: EnvelopeId
+    key: SealingKey
+    shared: Shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,8 @@ class _Sealed:
     body: bytes
     receipt: Receipt
     cose: bytes
+    chunked: bool
+    """Attachments go with it."""
 
 
 class Recovered(Exception):
@@ -89,15 +100,13 @@ class Draft:
     mac: bytes
     fingerprint: Fingerprint
     sealer: AttachmentSealer
-    attachments: list[dict[EnvelopeId, Attachment]]
+    attachments: list[SealedUpload]
     checked: _Checked
 
-    def add(self, copies: dict[EnvelopeId, Attachment]) -> Attachment:
-        """Take an attachment that the sealer sealed, as each recipient will have it; one of them."""
-        self.attachments.append(copies)
-        any_copy = next(iter(copies.values()))
-        self.fingerprint.add_attachment(any_copy.name, any_copy.media_type, any_copy.sha256)
-        return any_copy
+    def add(self, upload: Upload, sealed: SealedUpload) -> None:
+        """Take an attachment that the sealer read to its end."""
+        self.attachments.append(sealed)
+        self.fingerprint.add_attachment(upload.name, upload.media_type, sealed.sha256)
 
 
 class Intake:
@@ -181,7 +190,7 @@ class Intake:
         draft = await self._begin(submission, mac, fingerprint)
         try:
             async for upload in uploads:
-                draft.add(await draft.sealer.seal(upload, len(draft.attachments)))
+                draft.add(upload, await draft.sealer.seal(upload, len(draft.attachments)))
             return await self._commit(draft)
         except BaseException:
             await draft.sealer.discard()
@@ -192,15 +201,15 @@ class Intake:
         now = self._parts.now()
         checked = self._check(submission, now)
         chosen = await self._choose_id(submission)
-        envelope_ids = [envelope_id for _, envelope_id, _ in checked.recipients]
-        self._backlog.admit(len(envelope_ids), 0)
+        self._backlog.admit(len(checked.recipients), 0)
+        envelope_ids = [one.envelope_id for one in checked.recipients if one.shared.attachments]
         sealer = AttachmentSealer(self._parts, self._backlog, envelope_ids)
         return Draft(submission, chosen, now, mac, fingerprint, sealer, [], checked)
 
     async def _commit(self, draft: Draft) -> MessageStatus:
         """Seal and store. Raises KeyTaken, RefusedByUs or Unavailable."""
         parts, submission, checked, now = self._parts, draft.submission, draft.checked, draft.created
-        _check_declared(checked.declared, [next(iter(copies.values())) for copies in draft.attachments])
+        _check_declared(checked.declared, [one.sha256 for one in draft.attachments])
         message = OutboundMessage(
             message_id=draft.message_id,
             agency=submission.sender,
@@ -227,7 +236,7 @@ class Intake:
                     one.row.recipient,
                     one.row.expires,
                     attempts=0,
-                    chunked=bool(draft.attachments),
+                    chunked=one.chunked,
                     size=one.row.size,
                     body=one.body,
                     claimant=claim.claimant,
@@ -238,7 +247,13 @@ class Intake:
             "message-accepted", message_id=message.message_id, agency=message.agency, type=message.type
         )
         ladders = tuple(
-            Ladder(one.row.recipient, one.row.envelope_id, Stage.ACCEPTED, (_signed(one.receipt, one.cose),))
+            Ladder(
+                one.row.recipient,
+                one.row.envelope_id,
+                Stage.ACCEPTED,
+                (_signed(one.receipt, one.cose),),
+                one.receipt.view,
+            )
             for one in sealed
         )
         return _status(message, ladders, checked.warnings)
@@ -267,7 +282,7 @@ class Intake:
         adapted = time.perf_counter()
         _validate(canonical)
         validated = time.perf_counter()
-        recipients = self._ask_policy(submission, canonical, now)
+        allowed = self._ask_policy(submission, canonical, now)
         self._parts.metrics.step("adapt", adapted - started)
         self._parts.metrics.step("validate", validated - adapted)
         self._parts.metrics.step("policy", time.perf_counter() - validated)
@@ -278,23 +293,28 @@ class Intake:
         else:
             document = json_native.dumps(canonical.document)
             original = Original(adapter.name, body.media_type, Sensitive(body.body))
+        warnings = tuple(schemas.warnings(canonical.type, canonical.version, canonical.document))
+        whole = Shared(Sensitive(document), warnings, original, None)
+        views: dict[tuple[str, ...], Shared] = {}
         return _Checked(
-            document=Sensitive(document),
             type=canonical.type,
             version=canonical.version,
-            warnings=tuple(schemas.warnings(canonical.type, canonical.version, canonical.document)),
-            original=original,
+            warnings=warnings,
             declared=tuple(
                 bytes.fromhex(item["sha256"])
                 for item in canonical.document.get("attachments", ())
                 if "sha256" in item
             ),
-            recipients=recipients,
+            recipients=tuple(
+                _Recipient(agency, EnvelopeId(new_id()), key, cut(canonical, whole, groups, views))
+                for agency, key, groups in allowed
+            ),
         )
 
     def _ask_policy(
         self, submission: Submission, message: Canonical, now: int
-    ) -> tuple[tuple[AgencyId, EnvelopeId, SealingKey], ...]:
+    ) -> list[tuple[AgencyId, SealingKey, tuple[str, ...] | None]]:
+        """Each recipient with its key and the field groups it is shown. Raises RefusedByUs, Unavailable."""
         directory = self._parts.directory
         if directory.expires <= now:
             raise Unavailable("directory-expired", retry_after=60)
@@ -315,15 +335,16 @@ class Intake:
             if key is None:
                 problem = Problem(f"/to/{i}", "an encryption key in force in the directory")
                 raise RefusedByUs("unknown-recipient", problems=[problem])
-            recipients.append((recipient, EnvelopeId(new_id()), key))
-        return tuple(recipients)
+            recipients.append((recipient, key, answer.shares))
+        return recipients
 
     def _seal(
-        self, message: OutboundMessage, checked: _Checked, attachments: Sequence[dict[EnvelopeId, Attachment]]
+        self, message: OutboundMessage, checked: _Checked, attachments: Sequence[SealedUpload]
     ) -> list[_Sealed]:
         signer = self._parts.keys[message.agency].signing
         sealed = []
-        for position, (recipient, envelope_id, key) in enumerate(checked.recipients):
+        for position, one in enumerate(checked.recipients):
+            recipient, envelope_id, shared = one.agency, one.envelope_id, one.shared
             header = Header(
                 message.message_id,
                 envelope_id,
@@ -338,11 +359,9 @@ class Intake:
                 message.purpose,
                 message.lawful_basis,
             )
-            own = tuple(copies[envelope_id] for copies in attachments)
-            payload = content.encode_content(
-                Content(checked.document, checked.warnings, checked.original, own)
-            )
-            body = envelope.seal(header, payload, signer=signer, to=key)
+            own = tuple(upload.copies[envelope_id] for upload in attachments if shared.attachments)
+            payload = content.encode_content(Content(shared.document, shared.warnings, shared.original, own))
+            body = envelope.seal(header, payload, signer=signer, to=one.key)
             digest = hashlib.sha256(body).digest()
             receipt = Receipt(
                 Stage.ACCEPTED,
@@ -353,6 +372,7 @@ class Intake:
                 recipient,
                 issuer=message.agency,
                 at=message.created,
+                view=shared.groups,
             )
             row = OutboundEnvelope(
                 envelope_id,
@@ -367,7 +387,7 @@ class Intake:
                 sent=False,
                 attempts=0,
             )
-            sealed.append(_Sealed(row, body, receipt, proof.sign_receipt(receipt, signer)))
+            sealed.append(_Sealed(row, body, receipt, proof.sign_receipt(receipt, signer), bool(own)))
         return sealed
 
     async def _first_answer(self, agency: AgencyId, remembered: Remembered) -> MessageStatus:
@@ -379,6 +399,7 @@ class Intake:
                 ladder.envelope_id,
                 Stage.ACCEPTED,
                 tuple(receipt for receipt in ladder.receipts if receipt.stage is Stage.ACCEPTED),
+                ladder.view,
             )
             for ladder in status.ladders
         )
@@ -428,9 +449,8 @@ def _validate(canonical: Canonical) -> None:
         raise RefusedByUs("invalid-content", problems=problems)
 
 
-def _check_declared(declared: Sequence[bytes], attachments: Sequence[Attachment]) -> None:
+def _check_declared(declared: Sequence[bytes], present: Sequence[bytes]) -> None:
     """Every attachment the document names by its SHA-256 must have come with it."""
-    present = {attachment.sha256 for attachment in attachments}
     for i, sha256 in enumerate(declared):
         if sha256 not in present:
             problem = Problem(
@@ -473,16 +493,19 @@ def _read_ladders(
     if message is None:
         return None, ()
     return message, tuple(
-        Ladder(
-            row.recipient,
-            row.envelope_id,
-            row.stage,
-            tuple(
-                SignedReceipt(r.stage, r.issuer, r.at, r.reason, r.cose)
-                for r in receipts.of_envelope(session, row.envelope_id)
-            ),
-        )
+        _ladder(row, receipts.of_envelope(session, row.envelope_id))
         for row in outbox.envelopes(session, message_id)
+    )
+
+
+def _ladder(row: OutboundEnvelope, found: Sequence[StoredReceipt]) -> Ladder:
+    accepted = (one for one in found if one.stage is Stage.ACCEPTED)
+    return Ladder(
+        row.recipient,
+        row.envelope_id,
+        row.stage,
+        tuple(SignedReceipt(one.stage, one.issuer, one.at, one.reason, one.cose) for one in found),
+        next((proof.read_receipt(one.cose).view for one in accepted), None),
     )
 
 

@@ -13,6 +13,7 @@ from gateway.errors import CODES
 from gateway.http import problems
 from gateway.http.paths import PATHS
 from gateway.messages import AGENCY_ID, SYSTEM_REASONS, UUID4, LawfulBasis, Purpose, Reason, Stage
+from gateway.protocol import views
 
 
 def _object(required: list[str], **properties: Any) -> dict[str, Any]:
@@ -76,7 +77,13 @@ SCHEMAS: dict[str, Any] = {
         rule={"type": "string", "description": "The rule; never the value."},
     ),
     "Receipt": _all(**_RECEIPT),
-    "Ladder": _all(recipient=_AGENCY, envelope_id=_UUID, stage=_RECEIPT["stage"], receipts=_many("Receipt")),
+    "Ladder": _all(
+        recipient=_AGENCY,
+        envelope_id=_UUID,
+        stage=_RECEIPT["stage"],
+        view={"type": ["array", "null"], "items": {"type": "string", "enum": list(views.GROUPS)}},
+        receipts=_many("Receipt"),
+    ),
     "Message": _all(
         **_HEADER,
         recalled={"type": ["string", "null"]},

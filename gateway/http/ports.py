@@ -80,6 +80,8 @@ class Ladder:
     envelope_id: EnvelopeId
     stage: Stage
     receipts: tuple[SignedReceipt, ...]
+    view: tuple[str, ...] | None = None
+    """The field groups the recipient was sent; None: everything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ def status(message: MessageStatus) -> dict[str, Any]:
                 "recipient": ladder.recipient,
                 "envelope_id": ladder.envelope_id,
                 "stage": ladder.stage.value,
+                "view": list(ladder.view) if ladder.view is not None else None,
                 "receipts": [receipt(one) for one in ladder.receipts],
             }
             for ladder in message.ladders

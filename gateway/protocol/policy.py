@@ -42,6 +42,8 @@ class Agreement:
     starts: int
     ends: int
     """Milliseconds; in force while starts <= now < ends."""
+    shares: tuple[str, ...] | None = None
+    """The field groups of a referral that a recipient is shown (views.py); None: everything."""
 
     def covers(self, question: Question) -> bool:
         """Everything but the dates fits."""
@@ -71,6 +73,8 @@ class Allowed:
     """Yes, because of this agreement."""
 
     agreement: str
+    shares: tuple[str, ...] | None = None
+    """See Agreement.shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,6 @@ def decide(
     for agreement in agreements:
         if agreement.covers(question):
             if agreement.starts <= now < agreement.ends:
-                return Allowed(agreement.id)
+                return Allowed(agreement.id, agreement.shares)
             lapsed = True
     return NOT_IN_FORCE if lapsed else NO_AGREEMENT

@@ -22,7 +22,7 @@ from gateway.transport.base import Lane
 VHOST: Final = "gateway"
 """The virtual host, unless the operator says otherwise."""
 OPERATOR: Final = "gateway-operator"
-"""The account that may read the dead letters, and nothing else."""
+"""The account that may read the dead letters and send them again, and nothing else."""
 LIMITS: Final = "gateway-limits"
 """The operator policy that bounds an agency's queues even if they were declared without limits."""
 
@@ -157,7 +157,8 @@ def _permission(account: Account) -> dict[str, Any]:
         return {
             "user": OPERATOR,
             "configure": _NOTHING,
-            "write": _NOTHING,
+            # To send one again. Who writes here can add ciphertext that no node accepts, and read nothing.
+            "write": _only(topology.EXCHANGE),
             "read": _only(topology.DEAD),
         }
     queues = [topology.queue_name(agency, lane) for agency in account.agencies for lane in Lane]

@@ -20,13 +20,13 @@ ROOT = Path(__file__).parents[2]
 DATA = ROOT / "gateway" / "adapters" / "data"
 EXAMPLES = ROOT / "gateway" / "adapters" / "examples"
 REGISTRY = Registry.load()
-ADAPTERS = [REGISTRY.by_name(path.name) for path in sorted(EXAMPLES.iterdir()) if path.is_dir()]
+ADAPTERS = REGISTRY.all()
 PAGES = [(adapter, page) for adapter in ADAPTERS if isinstance(page := getattr(adapter, "page", None), Page)]
 
 
 def _examples() -> Iterator[tuple[Adapter, Path]]:
     for adapter in ADAPTERS:
-        for path in sorted((EXAMPLES / adapter.name).iterdir()):
+        for path in sorted((EXAMPLES / adapter.name).glob("*")):
             yield adapter, path
 
 

@@ -102,6 +102,7 @@ def test_a_receipt_states_what_the_vector_says(vector: dict[str, Any]) -> None:
         "stage": Stage(vector["receipt"]["stage"]),
         "envelope_digest": bytes.fromhex(vector["receipt"]["envelope_digest"]),
         "reason": Reason(vector["receipt"]["reason"]) if vector["receipt"]["reason"] else None,
+        "view": tuple(vector["receipt"]["view"]) if "view" in vector["receipt"] else None,
     }
     receipt = proof.verify_receipt(bytes.fromhex(vector["cose"]), finder(vector))
     assert receipt == Receipt(**told)

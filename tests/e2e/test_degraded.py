@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import json
+import os
+import re
+import socket
 import sqlite3
+import subprocess
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from gateway.http.client import ApiProblem
@@ -86,18 +93,102 @@ async def test_a_disk_that_is_nearly_full(world: World, monkeypatch: pytest.Monk
     await works_again(world)
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder with 160 MiB of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Take every byte that is left."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for piece in (1 << 20, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(piece))
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        (folder / "one more").write_bytes(bytes(4096))
+    (folder / "one more").unlink()
+    return filler
+
+
+async def test_a_disk_without_a_byte_left(small_disk: Path) -> None:
+    """Both databases and the spool on it: nobody is told yes, and what was accepted goes on afterwards."""
+    async with running(provision(small_disk, (SCHOOL, POLICE), extra=QUICK)) as world:
+        arrived = (await send(world.clients[SCHOOL]))["message_id"]
+        await wait_for_arrival(world, arrived)
+        burst = [asyncio.ensure_future(send(world.clients[SCHOOL])) for _ in range(40)]
+        filler = await asyncio.to_thread(fill, small_disk)
+        answers = await asyncio.gather(*burst, return_exceptions=True)
+        accepted = [one["message_id"] for one in answers if not isinstance(one, BaseException)]
+        refused = [one for one in answers if isinstance(one, BaseException)]
+        problem = await refusal(world.clients[SCHOOL])
+        with pytest.raises(ApiProblem) as unanswered:
+            await world.clients[POLICE].ack([arrived])
+        for one in (*refused, problem, unanswered.value):
+            assert isinstance(one, ApiProblem)
+            assert (one.code, one.status) == ("store-unavailable", 503)
+            assert one.retry_after
+        await until_not_ready(world, "store")
+        filler.unlink()
+        for message_id in accepted:
+            await wait_for_arrival(world, message_id)
+        await world.clients[POLICE].ack([arrived, *accepted])
+        for message_id in (arrived, *accepted):
+            await reached(world, message_id, "delivered")
+        await works_again(world)
+
+
+async def test_a_database_that_may_only_be_read(world: World) -> None:
+    store = world.nodes[SCHOOL].parts.store
+    accepted = (await send(world.clients[SCHOOL]))["message_id"]
+    connection = await store.write(lambda session: session)
+    connection.execute("PRAGMA query_only = ON")
+    problem = await refusal(world.clients[SCHOOL])
+    assert (problem.code, problem.status) == ("store-unavailable", 503)
+    assert problem.retry_after
+    await until_not_ready(world, "store")
+    connection.execute("PRAGMA query_only = OFF")
+    await wait_for_arrival(world, accepted)
+    await works_again(world)
+
+
+@pytest.mark.xdist_group("postgres")
+async def test_a_postgresql_whose_tables_somebody_has_locked(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    url = postgres.create_database()
+    provisioned = provision(tmp_path, (SCHOOL, POLICE), extra=QUICK, databases={SCHOOL: url})
+    async with running(provisioned) as world:
+        await works_again(world)
+        with psycopg.connect(url) as other:  # a migration gone wrong, a VACUUM FULL
+            other.execute("LOCK TABLE outbound_messages IN ACCESS EXCLUSIVE MODE")
+            problem = await refusal(world.clients[SCHOOL])
+            assert (problem.code, problem.status) == ("store-unavailable", 503)
+            assert problem.retry_after
+            await until_not_ready(world, "store")
+        await works_again(world)
+
+
 async def test_a_database_that_takes_nothing_more(world: World) -> None:
     store = world.nodes[SCHOOL].parts.store
     pages = await store.write(lambda s: s.execute("PRAGMA page_count").fetchone()[0])
     await store.write(lambda s: s.execute(f"PRAGMA max_page_count = {pages}").fetchone())
     accepted: list[str] = []
 
-    async def fill() -> None:
+    async def send_more() -> None:
         while len(accepted) < 50:  # what is free within the last pages still fits
             accepted.append((await send(world.clients[SCHOOL]))["message_id"])
 
     with pytest.raises(ApiProblem) as refused:
-        await fill()
+        await send_more()
     assert (refused.value.code, refused.value.status) == ("store-unavailable", 503)
     assert refused.value.retry_after
     await store.write(lambda s: s.execute("PRAGMA max_page_count = 1000000").fetchone())
@@ -156,6 +247,29 @@ async def test_a_broker_that_is_away(tmp_path: Path) -> None:
             await works_again(world)
     finally:
         broker.stop()
+
+
+async def test_a_broker_whose_name_does_not_resolve(
+    tmp_path: Path, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await topology.declare(broker_url, [SCHOOL, POLICE])
+    resolve, known = asyncio.BaseEventLoop.getaddrinfo, False
+
+    async def resolver(loop: asyncio.BaseEventLoop, host: str, *rest: object, **more: object) -> object:
+        if host == "broker.example":
+            if not known:
+                raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+            host = "127.0.0.1"
+        return await resolve(loop, host, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolver)
+    url = re.sub(r"@[^:/]+", "@broker.example", broker_url)
+    async with running(provision(tmp_path, (SCHOOL, POLICE), extra=QUICK, broker=url)) as world:
+        await until_not_ready(world, "transport")
+        accepted = (await send(world.clients[SCHOOL]))["message_id"]
+        known = True
+        await wait_for_arrival(world, accepted)
+        await works_again(world)
 
 
 async def test_a_node_starts_although_the_broker_is_away(tmp_path: Path) -> None:

@@ -42,13 +42,13 @@ from tests.http.mesh import (
     specification,
     token,
 )
-from tests.plugin_skips import EXCUSE
+from tests.plugin_skips import NO_DATA
 from tests.world import until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mesh.md").read_text("utf-8")
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 NOW = datetime.now(UTC)
-official = pytest.mark.skipif(not SPECIFICATION.exists(), reason=EXCUSE)
+official = pytest.mark.skipif(not SPECIFICATION.exists(), reason=NO_DATA)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from tests.http.mesh import (
     mesh_world,
     token,
 )
-from tests.plugin_skips import EXCUSE, SHARED_DATA
+from tests.plugin_skips import NO_DATA, SHARED_DATA
 from tests.road import referral
 from tests.world import until
 
@@ -395,7 +395,7 @@ async def test_what_mesh_messages_say_is_found_nowhere(tmp_path: Path) -> None:
 # What NHS England's sandbox ships
 
 
-@pytest.mark.skipif(not SANDBOX.exists(), reason=EXCUSE)
+@pytest.mark.skipif(not SANDBOX.exists(), reason=NO_DATA)
 async def test_the_sandboxs_own_messages_travel(world: MeshWorld) -> None:
     boxes = [json.loads(line) for line in (SANDBOX / "mailboxes.jsonl").read_text().splitlines()]
     assert {one["mailbox_id"] for one in boxes} == set(AGENCIES)

@@ -47,9 +47,9 @@ def test_a_node_with_several_agencies_reads_the_queues_of_each() -> None:
     assert may(permission("node", {"node": [A, C]})["read"], *NAMES) == [*QUEUES[:2], *QUEUES[4:]]
 
 
-def test_the_operator_reads_the_dead_letters_and_nothing_else() -> None:
+def test_the_operator_reads_the_dead_letters_sends_them_again_and_nothing_else() -> None:
     found = permission(OPERATOR)
-    assert [may(found[kind], *NAMES) for kind in found] == [[], [], ["gateway.dead"]]
+    assert [may(found[kind], *NAMES) for kind in found] == [[], ["gateway"], ["gateway.dead"]]
 
 
 @pytest.mark.parametrize(

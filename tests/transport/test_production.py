@@ -17,7 +17,7 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
-from gateway.transport import drift, topology
+from gateway.transport import drift, graveyard, topology
 from gateway.transport.base import Lane
 from gateway.transport.definitions import OPERATOR, VHOST
 from gateway.transport.management import Management, ManagementRefused
@@ -69,12 +69,14 @@ async def publish(channel: AbstractChannel, exchange: str, key: str, **propertie
 
 async def take(channel: AbstractChannel, queue: str) -> bytes:
     async with asyncio.timeout(PATIENCE):
-        found = await (await channel.get_queue(queue)).get(timeout=PATIENCE, fail=False)
-        while found is None:
-            await asyncio.sleep(0.01)
+        while True:
             found = await (await channel.get_queue(queue)).get(timeout=PATIENCE, fail=False)
-        await found.ack()
-    return found.body
+            if found is None:
+                await asyncio.sleep(0.01)
+                continue
+            await found.ack()
+            if found.body != topology.PROBE:
+                return found.body
 
 
 # What an account may do.
@@ -93,6 +95,25 @@ async def test_an_account_publishes_to_anybody_and_takes_from_its_own_queues(
             assert await take(council, topology.queue_name(COUNCIL, lane)) == b"ciphertext"
 
 
+async def test_each_new_queue_is_settled_by_a_probe_once(
+    production: Production, management: Management
+) -> None:
+    document = wanted("probed")
+    await management.apply(document)
+    queues = [one["name"] for one in document["queues"] if one["name"] != topology.DEAD]
+
+    async def waiting() -> dict[str, int]:
+        found = await management.read("probed")
+        return {one["name"]: one.get("messages", -1) for one in found["queues"] if one["name"] in queues}
+
+    async with asyncio.timeout(PATIENCE):
+        while await waiting() != dict.fromkeys(queues, 1):  # noqa: ASYNC110 - the statistics lag
+            await asyncio.sleep(0.1)
+    await management.apply(document)
+    assert drift.differences(document, await management.read("probed"), accounts()) == []
+    production.node.rabbitmqctl("delete_vhost", "probed")
+
+
 async def test_a_node_with_several_agencies_takes_from_the_queues_of_each(applied: Production) -> None:
     async with await applied.connect(HUB) as connection:
         for agency in (SCHOOL, CLINIC):
@@ -103,18 +124,24 @@ async def test_a_node_with_several_agencies_takes_from_the_queues_of_each(applie
             await take(await connection.channel(), OWN)
 
 
-async def test_dead_letters_are_set_aside_by_the_broker_and_only_the_operator_reads_them(
+async def test_dead_letters_are_set_aside_by_the_broker_and_only_the_operator_reads_them_and_sends_them_again(
     applied: Production, channel: AbstractChannel
 ) -> None:
-    await publish(channel, "gateway", topology.routing_key(POLICE, Lane.MESSAGES))
+    await publish(channel, "gateway", topology.routing_key(POLICE, Lane.MESSAGES), message_id="an envelope")
     async with asyncio.timeout(PATIENCE):
-        message = await (await channel.get_queue(OWN)).get(timeout=PATIENCE)
-        assert message is not None
-        await message.reject(requeue=False)
+        async with (await channel.get_queue(OWN)).iterator() as messages:
+            async for message in messages:
+                if message.body == b"ciphertext":
+                    await message.reject(requeue=False)
+                    break
+                await message.ack()
+    url, tls = applied.url(OPERATOR), applied.tls(OPERATOR)
+    async with asyncio.timeout(PATIENCE):
+        while not (letters := await graveyard.look(f"{url}?auth=EXTERNAL", tls, limit=1)):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert await graveyard.send_again(f"{url}?auth=EXTERNAL", tls, letters[0].envelope_id, limit=1)
+    assert await take(channel, OWN) == b"ciphertext"
     async with await applied.connect(OPERATOR) as connection:
-        assert await take(await connection.channel(), topology.DEAD) == b"ciphertext"
-        with pytest.raises(ChannelAccessRefused):
-            await publish(await connection.channel(), "gateway", topology.routing_key(POLICE, Lane.MESSAGES))
         with pytest.raises(ChannelAccessRefused):
             await take(await connection.channel(), OWN)
 
@@ -245,7 +272,7 @@ class Broker:
         self._management, self._vhost = management, vhost
 
     async def __call__(self, method: str, path: str, **body: object) -> None:
-        await self._management._request(method, path.replace("{v}", self._vhost), body)  # type: ignore[arg-type]
+        await self._management._request(method, path.replace("{v}", self._vhost), body)
 
 
 QUEUE = "/queues/{v}/gateway.police.messages"

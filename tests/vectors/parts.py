@@ -113,4 +113,6 @@ def header_fields(header: Header) -> dict[str, Any]:
 
 def receipt_fields(receipt: Receipt) -> dict[str, Any]:
     stated = {name: getattr(receipt, name) for name in receipt.__slots__}
+    if receipt.view is None:
+        del stated["view"]  # vectors published before there were views stay as they are
     return stated | {"envelope_digest": receipt.envelope_digest.hex()}

@@ -47,6 +47,9 @@ def receipts() -> Named:
             f"valid-{stage}-by-{by}",
             _proof(f"{stage}, stated by the {by}", "valid", _signed(told), receipt=receipt_fields(told)),
         )
+    told = replace(RECEIPT, stage=Stage.ACCEPTED, issuer=SCHOOL, view=("core", "narrative"))
+    about = "accepted, with the view that the recipient was sent"
+    yield "valid-accepted-with-view", _proof(about, "valid", _signed(told), receipt=receipt_fields(told))
     for stage, issuer, reason in (
         (Stage.ACCEPTED, POLICE, None),
         (Stage.RECEIVED, SCHOOL, None),
@@ -94,6 +97,7 @@ def receipts() -> Named:
         ("reason-missing", "rejected, but not why", _stating(PAYLOAD | {2: "rejected"})),
         ("reason-uncalled-for", "received, with a reason", _stating(PAYLOAD | {10: "invalid"})),
         ("unknown-field", "a label 11", _stating(PAYLOAD | {11: 1})),
+        ("view-uncalled-for", "received, with a view", _stating(PAYLOAD | {11: "core"})),
         ("digest-short", "a digest of 31 bytes", _stating(PAYLOAD | {5: DIGEST[:31]})),
         (
             "version-true",
