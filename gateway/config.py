@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args, get_origin
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import (
@@ -396,7 +396,8 @@ def _described(heading: str, section: type[_Section]) -> list[str]:
     lines, inner = ["", f"## {heading}", "", (section.__doc__ or "").strip(), ""], []
     lines += ["| setting | default | meaning |", "|---|---|---|"]
     for setting, info in section.model_fields.items():
-        default = "required" if info.is_required() else f"`{_toml(info.default)}`"
+        value = info.get_default(call_default_factory=True)
+        default = "required" if info.is_required() else f"`{_toml(value)}`"
         lines.append(f"| `{setting}` | {default} | {info.description} |")
         listed = _section(info.annotation)
         if listed is not None:
@@ -406,6 +407,8 @@ def _described(heading: str, section: type[_Section]) -> list[str]:
 
 def _section(annotation: object) -> type[_Section] | None:
     """The section that a field holds: one, one or none, or a list of them."""
+    if get_origin(annotation) is dict:
+        return None
     found = [
         one
         for one in (annotation, *get_args(annotation))
@@ -419,6 +422,8 @@ def _toml(value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return "{}"
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
     return str(value) if isinstance(value, (int, float)) else f'"{value}"'

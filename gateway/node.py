@@ -68,7 +68,7 @@ class Node:
         self._watch = ClockWatch(now_ms(), _steady_ms())
         self.log = log or get_logger()
         self._settings = settings
-        self._metrics.add_routes(path for _, path, _ in (*ROUTES, *MESH_ROUTES))
+        self._metrics.add_routes(path for _, path, _ in (*ROUTES, *(MESH_ROUTES if settings.mesh else ())))
         self._tasks = Tasks(self._task_failed)
         self._stopping = False
         self._servers: list[Server] = []
