@@ -28,6 +28,10 @@ class MeshRecords:
         """See Records.use."""
         return await self._parts.store.write(lambda s: mesh.use_token(s, token, until=until))
 
+    async def free(self, token: bytes) -> None:
+        """See Records.free."""
+        await self._parts.store.write(lambda s: mesh.free_token(s, token))
+
     async def identify(self, agency: AgencyId, idempotency_key: str) -> MessageId:
         """See Records.identify."""
         secret = self._secret(agency)

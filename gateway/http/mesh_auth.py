@@ -43,8 +43,11 @@ class MeshAuth:
         self._records = records
         self._now = now
 
-    async def authenticate(self, header: str | None, mailbox: str | None) -> str:
-        """The mailbox that asks; it must be `mailbox`, if given. Raises MeshRefusal or Unavailable."""
+    async def authenticate(self, header: str | None, mailbox: str | None) -> tuple[str, bytes]:
+        """The mailbox that asks, and the token it used up; it must be `mailbox`, if given.
+
+        Raises MeshRefusal or Unavailable.
+        """
         found = _TOKEN.fullmatch(header or "")
         if found is None:
             raise MeshRefusal("authentication")
@@ -63,7 +66,7 @@ class MeshAuth:
         token = hashlib.sha256(f"{claimed}:{nonce}:{int(count)}".encode()).digest()
         if not await self._records.use(token, until=at + WINDOW + MINUTE):
             raise MeshRefusal("replayed")
-        return claimed
+        return claimed, token
 
 
 def _moment(stamp: str) -> int | None:

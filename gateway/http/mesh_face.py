@@ -6,13 +6,14 @@ MESH API version 2.0.0, OpenAPI of NHS England.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Unavailable
 from gateway.http import mesh_inbox, mesh_outbox, mesh_tracking, problems
 from gateway.http.limits import InFlight, RateLimit
 from gateway.http.mesh_errors import MeshRefusal, refusal
@@ -38,6 +39,8 @@ MESH_ROUTES: tuple[tuple[str, str, Handler], ...] = (
 )
 """What needs a token of a mailbox."""
 PING = f"{ROOT}/_ping"
+_BROKEN_OFF = {"incomplete-body", "request-timeout"}
+"""The request never came to its end."""
 
 
 def mount(app: web.Application, mesh: Mesh, on_error: Callable[[Exception], None]) -> None:
@@ -71,18 +74,23 @@ class _Gate:
         """For a mailbox served here that proves itself."""
 
         async def admitted(request: web.Request) -> web.StreamResponse:
-            await self._admit(request)
-            with self._in_flight:
-                return await handler(request)
+            given = request.headers.getall("Authorization", [])
+            wanted = request.match_info.get("mailbox_id")
+            auth, records = self._mesh.auth, self._mesh.records
+            name, token = await auth.authenticate(given[0] if len(given) == 1 else None, wanted)
+            request[MAILBOX] = self._mesh.tables.own[name]
+            try:
+                self._rate.admit(name, time.monotonic())
+                with self._in_flight:
+                    return await handler(request)
+            except GatewayError as error:
+                if isinstance(error, Unavailable) or error.code in _BROKEN_OFF:
+                    # Clients repeat such a request as it was, with its token.
+                    with contextlib.suppress(Unavailable):
+                        await records.free(token)
+                raise
 
         return self.open(admitted)
-
-    async def _admit(self, request: web.Request) -> None:
-        given = request.headers.getall("Authorization", [])
-        wanted = request.match_info.get("mailbox_id")
-        name = await self._mesh.auth.authenticate(given[0] if len(given) == 1 else None, wanted)
-        self._rate.admit(name, time.monotonic())
-        request[MAILBOX] = self._mesh.tables.own[name]
 
     async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:

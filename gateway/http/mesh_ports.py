@@ -35,6 +35,10 @@ class Records(Protocol):
         """Note that a token was used; False when it had been. `until` is when it opens nothing any more."""
         ...
 
+    async def free(self, token: bytes) -> None:
+        """Nothing was done for the request that used this token: the same request may come again."""
+        ...
+
     async def identify(self, agency: AgencyId, idempotency_key: str) -> MessageId:
         """The message that a submission under this key is, or would become."""
         ...

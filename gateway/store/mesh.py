@@ -100,6 +100,11 @@ def use_token(session: Session, digest: bytes, *, until: int) -> bool:
     return cursor.rowcount == 1
 
 
+def free_token(session: Session, digest: bytes) -> None:
+    """Nothing came of the request it was used for."""
+    session.execute("DELETE FROM mesh_tokens WHERE digest = ?", (digest,))
+
+
 def waiting(session: Session, agency: AgencyId) -> int:
     """How many messages the agency has not acknowledged, whatever their type."""
     row = session.execute(

@@ -635,6 +635,7 @@ STEPS: dict[Callable[..., Any], st.SearchStrategy[Job[Any]]] = {
     mesh.reports: call(mesh.reports, agency=agencies, mailbox=mailboxes, limit=limits),
     mesh.close: call(mesh.close, message_id=message_ids, at=times),
     mesh.use_token: call(mesh.use_token, digest=bodies, until=times),
+    mesh.free_token: call(mesh.free_token, digest=bodies),
     mesh.waiting: call(mesh.waiting, agency=agencies),
     mesh.tidy: call(mesh.tidy, now=times, before=times),
 }
