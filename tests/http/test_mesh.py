@@ -284,8 +284,12 @@ async def test_a_chunk_that_failed_may_be_sent_again(world: MeshWorld) -> None:
     await writer.drain()
     await asyncio.sleep(0.1)
     writer.close()  # the connection is lost in the middle
-    again = await world.chunk(message_id, 2, 2, b"\1" * 900_000, authorization=used)  # as clients do
-    assert again.status == 202
+
+    async def repeated() -> bool:  # as clients do, with the same token
+        again = await world.chunk(message_id, 2, 2, b"\1" * 900_000, authorization=used)
+        return again.status == 202
+
+    await until(repeated, "the node has noticed that the connection is gone")
     await world.arrived(message_id)
     second = await world.ask("GET", f"/inbox/{message_id}/2", mailbox=THERE)
     assert second.body == b"\1" * 900_000
