@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args, get_origin
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import (
@@ -26,10 +26,14 @@ from gateway.directory.opening import DirectoryPlace
 from gateway.errors import StartupError
 from gateway.http.fhir_routing import Addressing
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose
-from gateway.transport.tls import client_context
+from gateway.schemas import TYPES
+from gateway.transport.tls import client_context, server_context
 
 Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
+MailboxId = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_-]{1,100}$")]
+WorkflowId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,255}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,300}$")]
 
 FILE_NAME = "gateway.toml"
 
@@ -84,6 +88,21 @@ class HttpSection(_Section):
     port: Port = Field(8080, description="Port of the API; 0 takes a free one.")
     admin_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz.")
     admin_port: Port = Field(9090, description="Port of /metrics, /healthz and /readyz; 0 takes a free one.")
+    cert_file: Path | None = Field(
+        None, description="Our certificate, PEM: with it the API answers over HTTPS only, TLS 1.2 or 1.3."
+    )
+    key_file: Path | None = Field(None, description="Its private key, PEM, not encrypted.")
+    client_ca_file: Path | None = Field(
+        None, description="Authorities, PEM: only who has a certificate of one of them may connect."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        if self.client_ca_file and not self.cert_file:
+            raise ValueError("client_ca_file needs cert_file")
+        return self
 
 
 class TransportSection(_Section):
@@ -216,6 +235,73 @@ class FhirSection(_Section):
         )
 
 
+class MeshPartner(_Section):
+    """A mailbox of another agency, for `Mex-To` and for looking it up."""
+
+    id: MailboxId = Field(description="The mailbox: upper-case letters, digits, `_` and `-`.")
+    agency: Id = Field(description="The agency in the directory that it belongs to.")
+    name: Name = Field("", description="Its name, for people.")
+    ods_code: Name = Field("", description="The organisation's ODS code, by which it is looked up.")
+
+
+class MeshMailbox(MeshPartner):
+    """A mailbox of an agency that this node serves."""
+
+    password_file: Path = Field(description="File (mode 0600) that holds the mailbox's password.")
+
+
+class MeshWorkflow(_Section):
+    """What a workflow identifier stands for."""
+
+    id: WorkflowId = Field(description="The identifier, as in `Mex-WorkflowID`.")
+    purpose: Purpose = Field(description="The purpose every message under it is sent for.")
+    lawful_basis: LawfulBasis = Field(description="Its lawful basis.")
+    type: str = Field(
+        "file", description="The message type. `file`: any bytes travel, and nobody looks into them."
+    )
+    adapter: str | None = Field(None, description="The adapter that reads what is sent; not for `file`.")
+    media_type: str | None = Field(
+        None, description="The format that is sent and handed over; needed for any type but `file`."
+    )
+    senders: tuple[MailboxId, ...] = Field((), description="Mailboxes that may send; none: any here.")
+    receivers: tuple[MailboxId, ...] = Field((), description="Mailboxes it can be sent to; none: any known.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.type not in TYPES:
+            raise ValueError("type must be a known message type")
+        if (self.type == "file") != (self.media_type is None) or (self.type == "file" and self.adapter):
+            raise ValueError("any type but `file` has a media_type; `file` has neither that nor an adapter")
+        return self
+
+
+class MeshSection(_Section):
+    """The mailbox API of NHS MESH (docs/mesh.md). Without this section the node does not speak it."""
+
+    shared_key_file: Path = Field(description="File (mode 0600) that holds the key shared by all mailboxes.")
+    chunks: Annotated[int, Field(ge=1, le=1000)] = Field(
+        200, description="Chunks one message may come in; their total is bounded by limits.attachment_bytes."
+    )
+    uploads: Annotated[int, Field(ge=1, le=1000)] = Field(
+        8, description="Chunked messages under way at once; with more, sending answers 503."
+    )
+    upload_timeout: Annotated[float, Field(gt=0, le=43200)] = Field(
+        3600.0, description="Seconds from the first chunk to the last, before what came is dropped."
+    )
+    mailboxes: Annotated[tuple[MeshMailbox, ...], Field(min_length=1)] = Field(
+        description="Mailboxes served here."
+    )
+    partners: tuple[MeshPartner, ...] = Field((), description="Mailboxes of other agencies.")
+    workflows: Annotated[tuple[MeshWorkflow, ...], Field(min_length=1)] = Field(description="Workflows.")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        ids = [one.id for one in (*self.mailboxes, *self.partners)]
+        if len(set(ids)) != len(ids) or len({one.id for one in self.workflows}) != len(self.workflows):
+            raise ValueError("a mailbox or workflow stands there twice")
+        return self
+
+
 class Settings(_Section):
     """The whole file."""
 
@@ -225,7 +311,14 @@ class Settings(_Section):
     limits: LimitsSection = LimitsSection()
     times: TimesSection = TimesSection()
     fhir: FhirSection | None = None
+    mesh: MeshSection | None = Field(None, description="The mailbox API of NHS MESH.")
     base: Path = Field(Path(), exclude=True, description="The folder the file stands in; not a setting.")
+
+    @model_validator(mode="after")
+    def _mailboxes_are_ours(self) -> Self:
+        if self.mesh and not {one.agency for one in self.mesh.mailboxes} <= set(self.node.agencies):
+            raise ValueError("a mailbox of mesh.mailboxes is of an agency that this node does not serve")
+        return self
 
     def path(self, value: Path) -> Path:
         """A path of the file, made absolute."""
@@ -273,6 +366,14 @@ class Settings(_Section):
             return None
         files = (transport.ca_file, transport.cert_file, transport.key_file)
         return client_context(*(self.path(file) if file else None for file in files))
+
+    def http_tls(self) -> ssl.SSLContext | None:
+        """How the API answers over TLS; None for plain HTTP. Raises StartupError."""
+        http = self.http
+        if http.cert_file is None or http.key_file is None:
+            return None
+        authorities = self.path(http.client_ca_file) if http.client_ca_file else None
+        return server_context(self.path(http.cert_file), self.path(http.key_file), authorities)
 
     def broker_account(self) -> str:
         """The account to state on each message, or nothing."""
@@ -345,23 +446,35 @@ def describe() -> str:
         "Unknown settings are refused. This page is generated by `gateway config describe`.",
     ]
     for name, field in Settings.model_fields.items():
-        section = (*get_args(field.annotation), field.annotation)[0]  # of `Section | None`, the section
-        if not (isinstance(section, type) and issubclass(section, _Section)):
-            continue
-        lines += [
-            "",
-            f"## [{name}]",
-            "",
-            (section.__doc__ or "").strip(),
-            "",
-            "| setting | default | meaning |",
-            "|---|---|---|",
-        ]
-        for setting, info in section.model_fields.items():
-            value = info.get_default(call_default_factory=True)
-            default = "required" if info.is_required() else f"`{_toml(value)}`"
-            lines.append(f"| `{setting}` | {default} | {info.description} |")
+        if (section := _section(field.annotation)) is not None:
+            lines += _described(f"[{name}]", section)
     return "\n".join(lines) + "\n"
+
+
+def _described(heading: str, section: type[_Section]) -> list[str]:
+    """A section's table, and those of the sections that it lists."""
+    lines, inner = ["", f"## {heading}", "", (section.__doc__ or "").strip(), ""], []
+    lines += ["| setting | default | meaning |", "|---|---|---|"]
+    for setting, info in section.model_fields.items():
+        value = info.get_default(call_default_factory=True)
+        default = "required" if info.is_required() else f"`{_toml(value)}`"
+        lines.append(f"| `{setting}` | {default} | {info.description} |")
+        listed = _section(info.annotation)
+        if listed is not None:
+            inner += _described(f"[[{heading.strip('[]')}.{setting}]]", listed)
+    return lines + inner
+
+
+def _section(annotation: object) -> type[_Section] | None:
+    """The section that a field holds: one, one or none, or a list of them."""
+    if get_origin(annotation) is dict:
+        return None
+    found = [
+        one
+        for one in (annotation, *get_args(annotation))
+        if isinstance(one, type) and issubclass(one, _Section)
+    ]
+    return found[0] if found else None
 
 
 def _toml(value: object) -> str:

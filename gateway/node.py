@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.adapters import Registry
-from gateway.config import Settings
+from gateway.config import MeshPartner, MeshSection, Settings
 from gateway.crypto.keystore import AgencyKeys, FileKeyStore
 from gateway.directory.opening import open_directory
 from gateway.engine import recall, receipting, reconcile
+from gateway.engine.chunked import ChunkedSends
 from gateway.engine.claims import Claims
 from gateway.engine.inbound import Arrivals
 from gateway.engine.intake import Intake
 from gateway.engine.mailbox import Mailbox
+from gateway.engine.mesh import MeshRecords
 from gateway.engine.notes import NoteSender
 from gateway.engine.outbound import Backlog, Publisher
 from gateway.engine.parts import Parts, Rules
@@ -30,6 +33,13 @@ from gateway.http.app import ROUTES, Server, make_app, serve
 from gateway.http.auth import TokenFile
 from gateway.http.fhir_face import ROUTES as FHIR_ROUTES
 from gateway.http.limits import Limits
+from gateway.http.mesh_auth import MeshAuth, read_secret
+from gateway.http.mesh_face import MESH_ROUTES
+from gateway.http.mesh_headers import OCTETS
+from gateway.http.mesh_keys import Mesh
+from gateway.http.mesh_opened import Opener
+from gateway.http.mesh_tables import Mailbox as MeshMailbox
+from gateway.http.mesh_tables import Tables, Workflow
 from gateway.messages import AgencyId
 from gateway.observability.logs import Log, get_logger
 from gateway.observability.metrics import Metrics
@@ -59,7 +69,8 @@ class Node:
         self._watch = ClockWatch(now_ms(), _steady_ms())
         self.log = log or get_logger()
         self._settings = settings
-        self._metrics.add_routes(path for _, path, _ in (*ROUTES, *(FHIR_ROUTES if settings.fhir else ())))
+        faces = (*(FHIR_ROUTES if settings.fhir else ()), *(MESH_ROUTES if settings.mesh else ()))
+        self._metrics.add_routes(path for _, path, _ in (*ROUTES, *faces))
         self._tasks = Tasks(self._task_failed)
         self._stopping = False
         self._servers: list[Server] = []
@@ -97,6 +108,16 @@ class Node:
         self._arrivals = Arrivals(self.parts, self._receipts, handlers, self._mailbox.ring)
         self._ticker = Ticker(self.parts, self._backlog, self._receipts, self._arrivals, self._reconciler)
         self._tokens = TokenFile(settings.path(node.tokens))
+        self._intake = Intake(self.parts, self._backlog, self._publisher, self._recall)
+        limits = settings.limits
+        self._limits = Limits(
+            message_bytes=limits.message_bytes,
+            attachment_bytes=limits.attachment_bytes,
+            requests=limits.requests,
+            read_timeout=limits.read_timeout,
+        )
+        self._tls = settings.http_tls()
+        self._chunked, self._mesh = self._make_mesh()
         for agency in node.agencies:
             if AgencyId(agency) not in self.parts.directory.agencies:
                 place = node.directory_mirror or settings.path(node.directory)
@@ -117,7 +138,7 @@ class Node:
 
         A broker that is away is none: what is accepted waits in the outbox, and /readyz says so.
         """
-        parts, http, limits = self.parts, self._settings.http, self._settings.limits
+        parts, http = self.parts, self._settings.http
         try:
             await parts.transport.start()
             await self._arrivals.start()
@@ -130,22 +151,20 @@ class Node:
         self._receipts.start(self._tasks)
         self._notes.start(self._tasks)
         self._ticker.start(self._tasks)
+        if self._chunked is not None:
+            self._chunked.start(self._tasks)
         app = make_app(
-            sending=Intake(parts, self._backlog, self._publisher, self._recall),
+            sending=self._intake,
             receiving=self._mailbox,
             authenticator=self._tokens,
-            limits=Limits(
-                message_bytes=limits.message_bytes,
-                attachment_bytes=limits.attachment_bytes,
-                requests=limits.requests,
-                read_timeout=limits.read_timeout,
-            ),
+            limits=self._limits,
             observe=self._metrics.request,
             on_error=lambda error: self.log.error("internal-error", part="http", exc=error),
             fhir=self._settings.fhir.addressing() if self._settings.fhir else None,
+            mesh=self._mesh,
         )
         try:
-            self._servers.append(await serve(app, http.host, http.port))
+            self._servers.append(await serve(app, http.host, http.port, tls=self._tls))
             self._servers.append(await serve(make_admin_app(self), http.admin_host, http.admin_port))
         except OSError as error:
             await self.stop()
@@ -165,6 +184,8 @@ class Node:
             await server.close()
         await self.parts.transport.close()
         await self._tasks.cancel()
+        if self._chunked is not None:
+            await self._chunked.close()
         await self.parts.store.close()
         self.log.info("node-stopped")
 
@@ -194,6 +215,28 @@ class Node:
         self._metrics.ready(self.ready()[1])
         return self._metrics.exposition()
 
+    def _make_mesh(self) -> tuple[ChunkedSends | None, Mesh | None]:
+        """The MESH face, if the settings have one. Raises StartupError."""
+        wanted, parts = self._settings.mesh, self.parts
+        if wanted is None:
+            return None, None
+        path = self._settings.path
+        passwords = {one.id: read_secret(path(one.password_file)) for one in wanted.mailboxes}
+        shared_key = read_secret(path(wanted.shared_key_file)).encode()
+        tables, records = _tables(wanted), MeshRecords(parts)
+        chunked = ChunkedSends(self._intake, most=wanted.uploads, lifetime=wanted.upload_timeout)
+        return chunked, Mesh(
+            tables=tables,
+            auth=MeshAuth(passwords, shared_key, records, now_ms),
+            records=records,
+            chunked=chunked,
+            sending=self._intake,
+            receiving=self._mailbox,
+            opener=Opener(tables, self._mailbox),
+            limits=self._limits,
+            now=now_ms,
+        )
+
     def _clock_believed(self) -> bool:
         return self._watch.believes(now_ms(), _steady_ms())
 
@@ -204,6 +247,31 @@ class Node:
 def _load_keys(settings: Settings) -> dict[AgencyId, AgencyKeys]:
     store = FileKeyStore(settings.path(settings.node.keys))
     return {AgencyId(agency): store.load(AgencyId(agency)) for agency in settings.node.agencies}
+
+
+def _tables(wanted: MeshSection) -> Tables:
+    def mailboxes(found: Sequence[MeshPartner]) -> dict[str, MeshMailbox]:
+        return {one.id: MeshMailbox(one.id, AgencyId(one.agency), one.name, one.ods_code) for one in found}
+
+    workflows = [
+        Workflow(
+            one.id,
+            one.purpose,
+            one.lawful_basis,
+            one.type,
+            one.adapter,
+            one.media_type or OCTETS,
+            frozenset(one.senders),
+            frozenset(one.receivers),
+        )
+        for one in wanted.workflows
+    ]
+    return Tables(
+        mailboxes(wanted.mailboxes),
+        mailboxes(wanted.partners),
+        {one.id: one for one in workflows},
+        wanted.chunks,
+    )
 
 
 def _transport(settings: Settings) -> Transport:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from mesh_client import MeshClient  # type: ignore[import-not-found]
+from mesh_client import MeshClient
 
 SENDER, RECIPIENT = "X26ABC1", "X26ABC2"
 """Two of the mailboxes that the sandbox comes with."""

@@ -19,6 +19,8 @@ Resource = Mapping[str, Any]
 
 NOTHING: Resource = {}
 _VISIBLE = re.compile(r"[^\x00-\x20\xa0]")
+_BLANK = "".join(map(chr, range(0x21))) + "\xa0"
+"""What the schemas call blank; wider spaces are visible to them, and kept."""
 
 
 def many(value: Any) -> list[Any]:
@@ -54,7 +56,7 @@ def _text(item: Any) -> str:
     if isinstance(item, bool):
         return str(item).lower()
     if isinstance(item, str | int | float):
-        found = str(item).strip()
+        found = str(item).strip(_BLANK)
         return found if _VISIBLE.search(found) else ""
     return ""
 

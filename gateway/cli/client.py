@@ -19,6 +19,7 @@ from gateway.cli.common import Exit, Json, TokenFile, Url, fail, read_token, sho
 from gateway.errors import StartupError
 from gateway.http.client import ApiProblem, Client, File, Unreachable
 from gateway.messages import FINAL_STAGES, LawfulBasis, Purpose
+from gateway.schemas import TYPES
 
 T = TypeVar("T")
 
@@ -159,12 +160,14 @@ def recall(
 
 
 def example(
-    message_type: Annotated[str, typer.Argument(metavar="TYPE", help="referral or decision.")] = "referral",
+    message_type: Annotated[
+        str, typer.Argument(metavar="TYPE", help="referral, decision or file.")
+    ] = "referral",
 ) -> None:
     """Print a complete, fictional example of a message type."""
     folder = resources.files("gateway.schemas") / "examples" / message_type
-    if message_type not in {"referral", "decision"}:
-        raise StartupError("there are examples of: referral, decision")
+    if message_type not in TYPES:
+        raise StartupError(f"there are examples of: {', '.join(TYPES)}")
     first = min((entry for entry in folder.iterdir() if entry.name.endswith(".json")), key=lambda e: e.name)
     typer.echo(first.read_text("utf-8"), nl=False)
 

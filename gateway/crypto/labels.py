@@ -55,6 +55,8 @@ RECEIPT_CONTEXT: Final = b"referral-gateway receipt v1"
 """external_aad of a receipt's signature."""
 CHUNK_CONTEXT: Final = b"referral-gateway chunk v1"
 """Begins the external_aad of a sealed chunk."""
+OWN_CONTEXT: Final = b"referral-gateway own v1"
+"""Begins the external_aad of what a node keeps for itself, and the derivation of its key."""
 
 ENVELOPE_VERSION: Final = 1
 RECEIPT_VERSION: Final = 1

@@ -48,6 +48,19 @@ class AttachmentSealer:
         self.stored = 0
         """Bytes of sealed chunks stored so far, all recipients together."""
 
+    async def seal_or_undo(self, upload: Upload, index: int) -> SealedUpload:
+        """As `seal`; when it fails, the uploads before it stay, and it may be tried again."""
+        positions, total, stored = dict(self._positions), self._total, self.stored
+        try:
+            return await self.seal(upload, index)
+        except BaseException:
+            for envelope_id, position in positions.items() if self.stored > stored else ():
+                await self._parts.store.write(
+                    partial(outbox.drop_chunks_from, envelope_id=envelope_id, position=position)
+                )
+            self._positions, self._total, self.stored = positions, total, stored
+            raise
+
     async def seal(self, upload: Upload, index: int) -> SealedUpload:
         """Read one upload to its end. Raises RefusedByUs or Unavailable; then call `discard`."""
         copies = [_Copy(envelope_id, chunks.new_key(), []) for envelope_id in self._positions]

@@ -175,7 +175,7 @@ class Arrivals:
         stage = inbox.WAITING if chunk_ids else Stage.RECEIVED
 
         def job(session: Session) -> bool:
-            if receipts.of_envelope(session, header.envelope_id):
+            if _said(session, header.envelope_id, header.recipient):
                 return False  # what was refused once is not let in later
             if notes.is_recalled(session, header.envelope_id, sender=header.sender):
                 raise RefusedByPeer(Reason.RECALLED)
@@ -298,7 +298,7 @@ class Arrivals:
             if not await parts.store.read(lambda s: inbox.chunks_missing(s, header.envelope_id)):
                 await self._complete(header.recipient, header.envelope_id)
             return None
-        if not await parts.store.read(lambda s: receipts.of_envelope(s, header.envelope_id)):
+        if not await parts.store.read(lambda s: _said(s, header.envelope_id, sealed.recipient)):
             # Another envelope for a message we hold: not a repeat but a second copy under a new name.
             await self._tell(sealed, header, digest, Reason.REPLAYED)
             return Reason.REPLAYED
@@ -318,7 +318,7 @@ class Arrivals:
         held, answers = await self._parts.store.read(
             lambda s: (
                 inbox.body_of(s, header.envelope_id),
-                receipts.of_envelope(s, header.envelope_id),
+                _said(s, header.envelope_id, sealed.recipient),
             )
         )
         if held is not None or answers:
@@ -357,6 +357,11 @@ class Arrivals:
             sender=header.sender if header else None,
             reason=reason,
         )
+
+
+def _said(session: Session, envelope_id: EnvelopeId, agency: AgencyId) -> bool:
+    """Whether this agency has stated anything about an envelope. A neighbour here that sent it always has."""
+    return any(one.issuer == agency for one in receipts.of_envelope(session, envelope_id))
 
 
 def _set_aside(sealed: Sealed, reason: Reason, now: int) -> Refused:

@@ -90,6 +90,25 @@ class Recovered(Exception):
         self.message_id = message_id
 
 
+@dataclass(slots=True)
+class Draft:
+    """A submission that passed every rule, its attachments sealed as they come; nothing is accepted yet."""
+
+    submission: Submission
+    message_id: MessageId
+    created: int
+    mac: bytes
+    fingerprint: Fingerprint
+    sealer: AttachmentSealer
+    attachments: list[SealedUpload]
+    checked: _Checked
+
+    def add(self, upload: Upload, sealed: SealedUpload) -> None:
+        """Take an attachment that the sealer read to its end."""
+        self.attachments.append(sealed)
+        self.fingerprint.add_attachment(upload.name, upload.media_type, sealed.sha256)
+
+
 class Intake:
     """Implements gateway.http.ports.Sending."""
 
@@ -107,12 +126,11 @@ class Intake:
         try:
             return await self._accept(submission, uploads, mac, fingerprint)
         except Recovered as repeated:
-            first = Remembered(b"", repeated.message_id, "[]")
-            return await self._first_answer(submission.sender, first)
+            return await self._recovered(submission.sender, repeated)
         except (KeyTaken, RefusedByUs) as error:
             refusal = error if isinstance(error, RefusedByUs) else RefusedByUs("idempotency-key-reused")
             # The same request may have been accepted before (a retry), even if it would be refused today.
-            remembered = await self._parts.store.read(lambda s: idempotency.recall(s, submission.sender, mac))
+            remembered = await self._remembered(submission.sender, mac)
             if remembered is not None:
                 async for upload in uploads:  # what _accept has not read yet
                     await _hash(upload, fingerprint)
@@ -125,49 +143,91 @@ class Intake:
             self._refused(submission.sender, error)
             raise
 
+    async def begin(self, submission: Submission) -> Draft:
+        """A submission whose attachments come later. Raises RefusedByUs, Unavailable or Recovered."""
+        secret = self._parts.keys[submission.sender].idempotency_secret
+        mac = key_mac(secret, submission.idempotency_key)
+        try:
+            return await self._begin(submission, mac, Fingerprint(secret, submission))
+        except (RefusedByUs, Unavailable) as error:
+            self._refused(submission.sender, error)
+            raise
+
+    async def finish(self, draft: Draft) -> MessageStatus:
+        """Accept what `begin` began, or give the first answer again. Raises RefusedByUs or Unavailable.
+
+        What was refused, or accepted before, leaves nothing behind; after Unavailable it may be tried again.
+        """
+        sender = draft.submission.sender
+        try:
+            return await self._commit(draft)
+        except RefusedByUs as error:
+            await draft.sealer.discard()
+            self._refused(sender, error)
+            raise
+        except KeyTaken:
+            await draft.sealer.discard()
+            remembered = await self._remembered(sender, draft.mac)
+            if remembered is not None and remembered.fingerprint == draft.fingerprint.value():
+                return await self._first_answer(sender, remembered)
+            refusal = RefusedByUs("idempotency-key-reused")
+            self._refused(sender, refusal)
+            raise refusal from None
+
     def _refused(self, agency: AgencyId, error: GatewayError) -> None:
         self._parts.metrics.refused(error.code)
         self._parts.log.info("message-refused", agency=agency, code=error.code)
 
+    async def _remembered(self, agency: AgencyId, mac: bytes) -> Remembered | None:
+        return await self._parts.store.read(lambda s: idempotency.recall(s, agency, mac))
+
+    async def _recovered(self, agency: AgencyId, repeated: Recovered) -> MessageStatus:
+        return await self._first_answer(agency, Remembered(b"", repeated.message_id, "[]"))
+
     async def _accept(
         self, submission: Submission, uploads: AsyncIterator[Upload], mac: bytes, fingerprint: Fingerprint
     ) -> MessageStatus:
-        parts = self._parts
-        now = parts.now()
+        draft = await self._begin(submission, mac, fingerprint)
+        try:
+            async for upload in uploads:
+                draft.add(upload, await draft.sealer.seal(upload, len(draft.attachments)))
+            return await self._commit(draft)
+        except BaseException:
+            await draft.sealer.discard()
+            raise
+
+    async def _begin(self, submission: Submission, mac: bytes, fingerprint: Fingerprint) -> Draft:
+        """Everything before the first attachment is read."""
+        now = self._parts.now()
         checked = self._check(submission, now)
         chosen = await self._choose_id(submission)
         self._backlog.admit(len(checked.recipients), 0)
-        sealer = AttachmentSealer(
-            parts, self._backlog, [one.envelope_id for one in checked.recipients if one.shared.attachments]
+        envelope_ids = [one.envelope_id for one in checked.recipients if one.shared.attachments]
+        sealer = AttachmentSealer(self._parts, self._backlog, envelope_ids)
+        return Draft(submission, chosen, now, mac, fingerprint, sealer, [], checked)
+
+    async def _commit(self, draft: Draft) -> MessageStatus:
+        """Seal and store. Raises KeyTaken, RefusedByUs or Unavailable."""
+        parts, submission, checked, now = self._parts, draft.submission, draft.checked, draft.created
+        _check_declared(checked.declared, [one.sha256 for one in draft.attachments])
+        message = OutboundMessage(
+            message_id=draft.message_id,
+            agency=submission.sender,
+            case=submission.case or CaseId(new_id()),
+            type=checked.type,
+            version=checked.version,
+            in_reply_to=submission.in_reply_to,
+            created=now,
+            expires=now + (submission.expires_in * 1000 if submission.expires_in else parts.rules.expires_in),
+            purpose=submission.purpose,
+            lawful_basis=submission.lawful_basis,
         )
-        try:
-            attachments: list[SealedUpload] = []
-            async for upload in uploads:
-                attachments.append(await sealer.seal(upload, len(attachments)))
-                fingerprint.add_attachment(upload.name, upload.media_type, attachments[-1].sha256)
-            _check_declared(checked.declared, [one.sha256 for one in attachments])
-            message = OutboundMessage(
-                message_id=chosen,
-                agency=submission.sender,
-                case=submission.case or CaseId(new_id()),
-                type=checked.type,
-                version=checked.version,
-                in_reply_to=submission.in_reply_to,
-                created=now,
-                expires=now
-                + (submission.expires_in * 1000 if submission.expires_in else parts.rules.expires_in),
-                purpose=submission.purpose,
-                lawful_basis=submission.lawful_basis,
-            )
-            started = time.perf_counter()
-            sealed = self._seal(message, checked, attachments)
-            parts.metrics.step("seal", time.perf_counter() - started)
-            entry = Remembered(fingerprint.value(), message.message_id, _dump(checked.warnings))
-            claim = parts.claims.make(now)
-            await parts.store.write(lambda s: _store(s, message, sealed, mac, entry, claim))
-        except BaseException:
-            await sealer.discard()
-            raise
+        started = time.perf_counter()
+        sealed = self._seal(message, checked, draft.attachments)
+        parts.metrics.step("seal", time.perf_counter() - started)
+        entry = Remembered(draft.fingerprint.value(), message.message_id, _dump(checked.warnings))
+        claim = parts.claims.make(parts.now())
+        await parts.store.write(lambda s: _store(s, message, sealed, draft.mac, entry, claim))
         for one in sealed:
             self._backlog.add(1, one.row.size)
             self._publisher.offer(
@@ -203,7 +263,7 @@ class Intake:
 
         Raises Recovered when its recipients told us, after a restore, that they have that message.
         """
-        derived = message_id(
+        derived = submission.message_id or message_id(
             self._parts.keys[submission.sender].idempotency_secret, submission.idempotency_key
         )
         known = await self._parts.store.read(lambda s: outbox.message(s, submission.sender, derived))

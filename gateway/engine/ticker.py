@@ -18,7 +18,7 @@ from gateway.errors import Unavailable
 from gateway.messages import AgencyId, Reason, Receipt, Stage
 from gateway.protocol import delivery
 from gateway.protocol.deadlines import DAY, RECEIPT_LIFETIME
-from gateway.store import dead_letters, idempotency, inbox, notes, outbox, receipts, reconciliations
+from gateway.store import dead_letters, idempotency, inbox, mesh, notes, outbox, receipts, reconciliations
 from gateway.store.base import Session
 from gateway.store.inbox import Held
 from gateway.store.outbox import OutboundEnvelope
@@ -29,6 +29,8 @@ DEAD_LETTERS = 90 * DAY
 """Milliseconds a refused envelope waits for an operator."""
 ORPHANS = DAY
 """Milliseconds after which chunks of an upload that never became a message are dropped."""
+MESH_SENT = 90 * DAY
+"""Milliseconds a MESH mailbox can ask what became of a message."""
 
 
 class Ticker:
@@ -136,6 +138,7 @@ class Ticker:
         outbox.drop_orphan_chunks(session, before=now - ORPHANS)
         notes.forget_recalls(session, before=now - RECEIPT_LIFETIME)
         dead_letters.drop_old(session, before=now - DEAD_LETTERS)
+        mesh.tidy(session, now=now, before=now - MESH_SENT)
 
     async def _gauges(self, now: int) -> None:
         parts = self._parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.errors import GatewayError, RefusedByUs
-from gateway.http import fhir_face, fhir_outcome, inbox, openapi, page, problems, submissions
+from gateway.http import fhir_face, fhir_outcome, inbox, mesh_face, openapi, page, problems, submissions
 from gateway.http.connection import Connection
 from gateway.http.fhir_routing import Addressing
 from gateway.http.keys import FHIR, LIMITS, PRINCIPAL, RECEIVING, SENDING
 from gateway.http.limits import InFlight, Limits, RateLimit
+from gateway.http.mesh_keys import Mesh
 from gateway.http.ports import Authenticator, Receiving, Sending
 
 Observe = Callable[[str, str, int, float], None]
@@ -51,8 +53,9 @@ def make_app(
     observe: Observe = lambda method, route, status, seconds: None,
     on_error: OnError = lambda error: None,
     fhir: Addressing | None = None,
+    mesh: Mesh | None = None,
 ) -> web.Application:
-    """Build the API over the node's services; with `fhir`, the FHIR face beside it."""
+    """Build the API over the node's services; with `fhir` the FHIR face, with `mesh` that of NHS MESH."""
     faces = ("/v1/", fhir_face.PREFIX) if fhir is not None else ("/v1/",)
     app = web.Application(middlewares=[_Gate(authenticator, limits, observe, on_error, faces).middleware])
     app[SENDING], app[RECEIVING], app[LIMITS] = sending, receiving, limits
@@ -66,6 +69,8 @@ def make_app(
     app.router.add_get("/openapi.json", openapi.serve)
     app.router.add_get("/docs", page.serve)
     app.router.add_get("/", _to_docs)
+    if mesh is not None:
+        mesh_face.mount(app, mesh, on_error)
     return app
 
 
@@ -166,15 +171,24 @@ class Server:
         await self._runner.cleanup()
 
 
-async def serve(app: web.Application, host: str, port: int, *, shutdown: float = SHUTDOWN) -> Server:
-    """Listen. Raises OSError."""
+async def serve(
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    shutdown: float = SHUTDOWN,
+    tls: ssl.SSLContext | None = None,
+) -> Server:
+    """Listen, over TLS if told how. Raises OSError."""
     loop = asyncio.get_running_loop()
     runner = web.AppRunner(app, shutdown_timeout=shutdown)
     await runner.setup()
     manager = runner.server
     assert manager is not None
     try:
-        listener = await loop.create_server(lambda: Connection(manager, loop), host, port, backlog=BACKLOG)
+        listener = await loop.create_server(
+            lambda: Connection(manager, loop), host, port, backlog=BACKLOG, ssl=tls
+        )
     except OSError:
         await runner.cleanup()
         raise

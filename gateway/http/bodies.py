@@ -18,6 +18,7 @@ from gateway.adapters import strict_json
 from gateway.adapters.base import AdapterError, Native
 from gateway.errors import RefusedByUs
 from gateway.http import problems
+from gateway.http.coding import decoded
 from gateway.http.limits import Limits
 from gateway.http.ports import Upload
 from gateway.http.requests import header
@@ -65,7 +66,8 @@ class _Budget:
 
 
 async def _whole(source: web.Request | BodyPartReader, most: int, patience: _Patience) -> bytes:
-    return b"".join([piece async for piece in _Budget(most).spend(_pieces(source, patience))])
+    pieces = _body(source, patience) if isinstance(source, web.Request) else _pieces(source, patience)
+    return b"".join([piece async for piece in _Budget(most).spend(pieces)])
 
 
 async def read_json(request: web.Request, limits: Limits) -> Any:
@@ -80,6 +82,16 @@ async def read_json(request: web.Request, limits: Limits) -> Any:
     return value
 
 
+def stream_body(request: web.Request, limits: Limits) -> AsyncIterator[bytes]:
+    """A body of any kind as it comes, as large as attachments may be. Raises RefusedByUs while it is read."""
+    return _Budget(limits.attachment_bytes).spend(_body(request, _Patience(limits)))
+
+
+async def read_body(request: web.Request, limits: Limits) -> bytes:
+    """A whole message body. Raises RefusedByUs."""
+    return await _whole(request, limits.message_bytes, _Patience(limits))
+
+
 async def read_message(request: web.Request, limits: Limits) -> tuple[Native, AsyncIterator[Upload]]:
     """The message, and the attachments as they stream in (multipart/form-data). Raises RefusedByUs."""
     patience = _Patience(limits)
@@ -87,6 +99,8 @@ async def read_message(request: web.Request, limits: Limits) -> tuple[Native, As
     if media_type != "multipart/form-data":
         body = await _whole(request, limits.message_bytes, patience)
         return Native(media_type, body), _none()
+    if (header(request, "Content-Encoding") or "identity").strip().lower() != "identity":
+        raise RefusedByUs("malformed-body", problems=[Problem("", "a form is not encoded as a whole")])
     try:
         reader = await request.multipart()
     except ValueError:
@@ -150,6 +164,11 @@ async def _next(reader: aiohttp.MultipartReader, patience: _Patience) -> BodyPar
             if part.headers.get(name, "binary").strip().lower() not in _AS_IT_IS:
                 raise RefusedByUs("malformed-body", problems=[Problem("", "parts are not encoded")])
     return part
+
+
+def _body(request: web.Request, patience: _Patience) -> AsyncIterator[bytes]:
+    """The body of a request without its coding. Raises RefusedByUs."""
+    return decoded(header(request, "Content-Encoding"), _pieces(request, patience))
 
 
 async def _pieces(source: web.Request | BodyPartReader, patience: _Patience) -> AsyncIterator[bytes]:

@@ -32,6 +32,7 @@ class Connection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]
             keepalive_timeout=KEEPALIVE,
             lingering_time=LINGER,
+            auto_decompress=False,  # gateway.http.coding misses nothing
         )
 
     def handle_error(

@@ -56,6 +56,8 @@ class Submission:
     in_reply_to: MessageId | None
     expires_in: int | None
     """Seconds from now, or None for the node's default."""
+    message_id: MessageId | None = None
+    """The identifier it shall have if none is known under its key; None: the node chooses."""
 
 
 @dataclass(frozen=True, slots=True)

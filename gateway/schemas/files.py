@@ -8,7 +8,11 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-TYPES: Mapping[str, frozenset[int]] = {"referral": frozenset({1}), "decision": frozenset({1})}
+TYPES: Mapping[str, frozenset[int]] = {
+    "referral": frozenset({1}),
+    "decision": frozenset({1}),
+    "file": frozenset({1}),
+}
 """Every message type with its versions. A published version never changes its meaning: a change that could
 refuse a document that was valid before is a new version, in a new file beside the old one."""
 

@@ -78,6 +78,21 @@ TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ("envelope_id", "agency", "lane", "reason", "at", "expires", "size", "body", "replay"),
     ),
     "reconciliations": (("agency", "peer"), ("since", "held", "due", "attempts", "answered")),
+    "mesh_sent": (
+        ("message_id",),
+        (
+            "agency",
+            "report_id",
+            "mailbox",
+            "recipient",
+            "workflow",
+            "local_mac",
+            "details",
+            "created",
+            "closed",
+        ),
+    ),
+    "mesh_tokens": (("digest",), ("until",)),
 }
 """Each table's key and its other columns; claims are left out, they die with the process that has them."""
 NUMBERED: Final = {"inbox": "sequence", "receipts": "id", "owed_receipts": "id", "owed_notes": "id"} | {

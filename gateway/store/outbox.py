@@ -310,6 +310,15 @@ def drop_chunks(session: Session, envelope_id: EnvelopeId) -> None:
     )
 
 
+def drop_chunks_from(session: Session, envelope_id: EnvelopeId, *, position: int) -> None:
+    """One attachment came to nothing; those before it, in a message not accepted yet, stay."""
+    session.execute(
+        "DELETE FROM outbound_chunks WHERE envelope_id = ? AND position >= ? AND NOT EXISTS"
+        " (SELECT 1 FROM outbound_envelopes e WHERE e.envelope_id = outbound_chunks.envelope_id)",
+        (envelope_id, position),
+    )
+
+
 def drop_orphan_chunks(session: Session, *, before: int) -> None:
     """Drop chunks of uploads that never became a message (the process died)."""
     session.execute(

@@ -63,11 +63,11 @@ def owe(session: Session, receipt: Receipt, cose: bytes) -> None:
 
 
 def owe_again(session: Session, envelope_id: EnvelopeId, sender: AgencyId) -> None:
-    """Send what is known of an envelope once more: its sender asks by sending it again."""
+    """Send what others said of an envelope once more: its sender asks by sending it again."""
     session.execute(
         "INSERT INTO owed_receipts (issuer, recipient, cose)"
-        " SELECT issuer, ?, cose FROM receipts WHERE envelope_id = ? ORDER BY id",
-        (sender, envelope_id),
+        " SELECT issuer, ?, cose FROM receipts WHERE envelope_id = ? AND issuer <> ? ORDER BY id",
+        (sender, envelope_id, sender),
     )
 
 

@@ -1,4 +1,4 @@
-"""TLS towards the broker: version 1.3 or nothing, the broker's name always checked, our certificate shown."""
+"""TLS towards the broker, version 1.3 or nothing, its name always checked; and towards local systems."""
 
 from __future__ import annotations
 
@@ -28,6 +28,28 @@ def client_context(
             raise StartupError(
                 f"cannot use the certificate {cert_file} with its key {key_file}: {_why(error)}"
             ) from None
+    return context
+
+
+def server_context(cert_file: Path, key_file: Path, client_ca_file: Path | None) -> ssl.SSLContext:
+    """How we answer over TLS; with authorities, only to who has a certificate of one. Raises StartupError.
+
+    TLS 1.2 is allowed: the systems that call are not all ours to renew.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert_file, key_file, password=lambda: "")
+    except (OSError, ssl.SSLError) as error:
+        raise StartupError(
+            f"cannot use the certificate {cert_file} with its key {key_file}: {_why(error)}"
+        ) from None
+    if client_ca_file is not None:
+        try:
+            context.load_verify_locations(client_ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise StartupError(f"cannot use the authorities in {client_ca_file}: {_why(error)}") from None
+        context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import Any
@@ -239,6 +240,30 @@ async def test_the_limit_counts_what_is_unpacked(world: World) -> None:
     assert len(bomb) < MIB
     assert (await post(world, data=bomb, headers={"Content-Encoding": "gzip"})).code == "body-too-large"
     assert not world.node.submissions
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate"])
+async def test_a_compressed_body_is_read_whole_or_refused(world: World, coding: str) -> None:
+    document = b'{"type":"referral"}' + b" " * 600_000
+    pack = zlib.compress if coding == "deflate" else gzip.compress
+    whole, headers = pack(document), {"Content-Encoding": coding}
+    assert (await post(world, data=whole, headers=headers)).status == 202
+    assert world.node.submissions[0].body.body == document
+    for damaged in (whole[:-1], whole[: len(whole) // 2], whole[:3], whole + b"x", whole[:-6] + b"xxxxxx"):
+        assert (await post(world, data=damaged, headers=headers)).code == "malformed-body"
+    members = pack(document) + pack(b"  ")
+    assert (await post(world, data=members, headers=headers)).status == 202
+    assert world.node.submissions[1].body.body == document + b"  "
+
+
+async def test_a_coding_nobody_here_knows_is_refused(world: World) -> None:
+    for coding in ("br", "canary", "gzip, gzip"):
+        answer = await post(world, headers={"Content-Encoding": coding})
+        assert (answer.code, answer.pointers) == ("unsupported-format", ["/header/Content-Encoding"])
+    form = aiohttp.FormData()
+    form.add_field("message", "{}", content_type="application/json")
+    form.add_field("attachment", b"x", content_type="text/plain", filename="f")
+    assert (await post(world, data=form, headers={"Content-Encoding": "gzip"})).code == "malformed-body"
 
 
 async def test_a_body_that_cannot_be_unpacked(world: World) -> None:

@@ -31,6 +31,7 @@ from gateway.store import (
     dump,
     idempotency,
     inbox,
+    mesh,
     notes,
     outbox,
     receipts,
@@ -508,6 +509,26 @@ remembered = st.builds(
     idempotency.Remembered, fingerprint=bodies, message_id=message_ids, warnings=st.just("[]")
 )
 
+mailboxes = st.sampled_from(["B1", "B2"])
+
+
+@st.composite
+def mesh_sent(draw: st.DrawFn) -> Job[Any]:
+    message_id = draw(message_ids)
+    sent = mesh.MeshSent(
+        message_id=message_id,
+        agency=draw(agencies),
+        report_id=message_id.replace("m", "r"),
+        mailbox=draw(mailboxes),
+        recipient="B3",
+        workflow="W",
+        local_mac=draw(st.none() | bodies),
+        details=b"sealed",
+        created=draw(times),
+    )
+    return partial(mesh.add, sent=sent)
+
+
 STEPS: dict[Callable[..., Any], st.SearchStrategy[Job[Any]]] = {
     outbox.add_message: call(outbox.add_message, message=outbound_messages),
     outbox.add_envelope: outbound(),
@@ -536,6 +557,9 @@ STEPS: dict[Callable[..., Any], st.SearchStrategy[Job[Any]]] = {
     outbox.next_chunk: call(outbox.next_chunk, envelope_id=envelope_ids),
     outbox.mark_chunk_sent: call(outbox.mark_chunk_sent, chunk_id=chunk_ids),
     outbox.drop_chunks: call(outbox.drop_chunks, envelope_id=envelope_ids),
+    outbox.drop_chunks_from: call(
+        outbox.drop_chunks_from, envelope_id=envelope_ids, position=st.integers(0, 3)
+    ),
     outbox.drop_orphan_chunks: call(outbox.drop_orphan_chunks, before=times),
     outbox.mark_recalled: call(outbox.mark_recalled, message_id=message_ids, at=times),
     notes.owe: call(notes.owe, kind=st.just("recall"), agency=agencies, recipient=agencies, body=bodies),
@@ -605,6 +629,15 @@ STEPS: dict[Callable[..., Any], st.SearchStrategy[Job[Any]]] = {
     ),
     idempotency.recall: call(idempotency.recall, agency=agencies, key_mac=bodies),
     idempotency.forget: call(idempotency.forget, before=times),
+    mesh.add: mesh_sent(),
+    mesh.find: call(mesh.find, agency=agencies, mailbox=mailboxes, message_id=st.sampled_from(["m0", "r1"])),
+    mesh.by_local_id: call(mesh.by_local_id, agency=agencies, mailbox=mailboxes, mac=bodies),
+    mesh.reports: call(mesh.reports, agency=agencies, mailbox=mailboxes, limit=limits),
+    mesh.close: call(mesh.close, message_id=message_ids, at=times),
+    mesh.use_token: call(mesh.use_token, digest=bodies, until=times),
+    mesh.free_token: call(mesh.free_token, digest=bodies),
+    mesh.waiting: call(mesh.waiting, agency=agencies),
+    mesh.tidy: call(mesh.tidy, now=times, before=times),
 }
 READ_ALL = {
     table: f"SELECT * FROM {table}"
@@ -622,6 +655,8 @@ READ_ALL = {
         "recalls",
         "owed_notes",
         "reconciliations",
+        "mesh_sent",
+        "mesh_tokens",
     )
 }
 NUMBERED = {"inbox", "receipts", "owed_receipts", "dead_letters", "owed_notes"}
@@ -630,7 +665,10 @@ NUMBERED = {"inbox", "receipts", "owed_receipts", "dead_letters", "owed_notes"}
 def test_every_function_of_the_store_is_compared() -> None:
     public = {
         function
-        for module in (outbox, inbox, receipts, idempotency, claims, notes, dead_letters, reconciliations)
+        for module in (
+            *(outbox, inbox, receipts, idempotency, claims, notes, dead_letters, reconciliations),
+            mesh,
+        )
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and not name.startswith("_")
     }
