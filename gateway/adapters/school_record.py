@@ -1,0 +1,61 @@
+"""A school's referral and the answer to it, from fields and to fields: for `school-csv` and `ctf-concern`.
+
+What may live here: what must be said, and what is said in words where a field would be blank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from gateway.adapters import forms, paths, words
+from gateway.adapters.forms import Field, Unread
+from gateway.adapters.school_fields import DECISION
+
+REQUIRED: Final = "required"
+
+
+def read_referral(
+    fields: Sequence[Field], source: Mapping[str, Any], document: dict[str, Any]
+) -> list[Unread]:
+    """Read into `document` what these fields say, and say what the form did not ask. Gives what is amiss."""
+    unread = forms.read(fields, source, document)
+    concern = document.setdefault("concern", {})
+    concern.setdefault("category", ["other"])
+    document.setdefault("consent", {}).setdefault("status", "not-recorded")
+    document.setdefault("immediateDanger", "not-known")
+    missing = [name for name in ("concern", "urgency") if not _says(source, name)]
+    if not document.get("referrer", {}).keys() & {"name", "organisation", "role"}:
+        missing.append("school_name")
+    return [*unread, *(Unread(name, REQUIRED, "") for name in missing)]
+
+
+def read_decision(source: Mapping[str, Any]) -> tuple[dict[str, Any], list[Unread]]:
+    """The canonical decision, and what is amiss."""
+    document: dict[str, Any] = {"type": "decision", "version": 1}
+    unread = forms.read(DECISION, source, document)
+    missing = [] if _says(source, "outcome") else ["outcome"]
+    if not document.get("decidedBy"):
+        missing.append("decided_by_organisation")
+    return paths.prune(document), [*unread, *(Unread(name, REQUIRED, "") for name in missing)]
+
+
+def _says(source: Mapping[str, Any], name: str) -> bool:
+    return source.get(name) not in (None, "", [], {})
+
+
+def write_referral(fields: Sequence[Field], document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields, with those that must not be blank put in words where the document has only codes."""
+    native = forms.write(fields, document)
+    native.setdefault("concern", words.text({"concern": document["concern"]}))
+    if not native.keys() & {"referrer_name", "referrer_role", "school_name", "school_urn", "school_laestab"}:
+        native["school_name"] = words.line({"referrer": document["referrer"]})
+    return native
+
+
+def write_decision(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an answer, with whoever decided in words where the document has only numbers."""
+    native = forms.write(DECISION, document)
+    if not any(name.startswith("decided_by_") for name in native):
+        native["decided_by_organisation"] = words.line({"decidedBy": document["decidedBy"]})
+    return forms.with_rest(native, "other_information", document, lambda found: read_decision(found)[0])
