@@ -15,6 +15,8 @@ from gateway.adapters.base import AdapterError
 from gateway.messages import Problem
 
 MAX_COLUMNS: Final = 500
+MAX_BLANK_ROWS: Final = 10_000
+"""Spreadsheets leave some at the end; to read millions would hold up everybody else."""
 _CELL = re.compile(r'(?:"((?:[^"]++|"")*+)"|([^"\r\n,]*+))(,|\r\n|\r|\n|\Z)')
 """A cell and what ends it (RFC 4180 section 2). It never goes back over a character."""
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n|%\uff1d\uff0b\uff0d\uff20]")
@@ -54,7 +56,7 @@ def _rows(body: bytes) -> list[list[str]]:
         raise AdapterError([Problem("", "UTF-8 encoding")], malformed=True)
     rows: list[list[str]] = []
     row: list[str] = []
-    at = 0
+    at = blank = 0
     while at <= len(text) and len(rows) <= 2:  # the header and two messages
         cell = _CELL.match(text, at)
         if cell is None:
@@ -69,6 +71,8 @@ def _rows(body: bytes) -> list[list[str]]:
         if end != ",":
             if any(part.strip() for part in row):
                 rows.append(row)
+            elif (blank := blank + 1) > MAX_BLANK_ROWS:
+                raise AdapterError([Problem("", f"at most {MAX_BLANK_ROWS} blank rows")])
             row = []
     return rows
 

@@ -128,7 +128,7 @@ def read(text: str) -> tuple[dict[str, Any], list[str]]:
     unread = forms.read([*FIELDS, GENDER, UPRN], pupil, document)
     if not paths.get(document, "person.name[0]"):
         raise AdapterError([Problem("/CTfile/CTFpupilData/Pupil/Surname", "required")])
-    _people(pupil, document)
+    unread += _people(pupil, document)
     _needs(pupil, document)
     _school(file, document)
     return paths.prune(document), [f"CTF {found.words()}" for found in unread]
@@ -183,14 +183,14 @@ def _flatten(holder: dict[str, Any]) -> None:
         holder["SENhistory"]["SEN"] = latest
 
 
-def _people(pupil: Mapping[str, Any], document: dict[str, Any]) -> None:
-    people = []
+def _people(pupil: Mapping[str, Any], document: dict[str, Any]) -> list[forms.Unread]:
+    people, unread = [], []
     for contact in _objects(paths.get(pupil, "Contacts.Contact")):
         if "AddressAsPupil" in contact:
             contact["AddressAsPupil"] = contact["AddressAsPupil"] not in {"false", "0"}
         _flatten(contact)
         person: dict[str, Any] = {}
-        forms.read(_PERSON, contact, person)
+        unread += forms.read(_PERSON, contact, person)
         address: dict[str, Any] = {}
         forms.read([field for field in [*FIELDS, UPRN] if field.path.startswith(_ADDRESS)], contact, address)
         if where := paths.get(address, "person.address"):
@@ -198,6 +198,7 @@ def _people(pupil: Mapping[str, Any], document: dict[str, Any]) -> None:
         people.append(person)
     if people:
         paths.put(document, "involved.people", people)
+    return unread
 
 
 def _needs(pupil: Mapping[str, Any], document: dict[str, Any]) -> None:

@@ -62,6 +62,7 @@ _YES_NO = {
 }
 _EMAIL = re.compile(r"[^\x00-\x20@]+@[^\x00-\x20@]+")
 _LONGEST_EMAIL = 254
+_SEVERAL = "several"
 _MAX_WHOLE_DIGITS = 9
 
 
@@ -263,7 +264,8 @@ def rows(fields: Sequence[Field]) -> list[Row]:
         found.setdefault(field.native, []).append(field)
     made = []
     for native, sharing in found.items():
-        notes = dict.fromkeys(note for field in sharing for note in (field.codec.rule, field.note) if note)
+        stated = [(_SEVERAL if _is_list(field) else "", field.codec.rule, field.note) for field in sharing]
+        notes = dict.fromkeys(note for notes in stated for note in notes if note)
         canonical = ", ".join(dict.fromkeys(paths.shown(field.path) for field in sharing))
         made.append(Row(native, canonical, "; ".join(notes)))
     return made
