@@ -14,11 +14,27 @@ from gateway import schemas
 from gateway.adapters import codes
 from gateway.adapters.base import Adapter, AdapterError, Native
 from gateway.messages import Canonical
+from gateway.schemas import files
 from tests.adapters.test_fhir_write import header
-from tests.schemas.generated import VALUES
+from tests.schemas.generated import VALUES, bent_examples, drawn
 
 CANARY = "Zebedee-Canary"
 MAX_NOTE = 20_000
+
+
+MESSAGES = st.one_of(
+    bent_examples(),
+    *(drawn(files.schema(kind, 1), files.schema(kind, 1)) for kind in ("referral", "decision")),
+)
+"""Canonical documents, most of them valid."""
+
+
+def is_valid(document: Any) -> bool:
+    return (
+        isinstance(document, dict)
+        and document.get("type") in ("referral", "decision")
+        and schemas.validate(document["type"], 1, document) == []
+    )
 
 
 def examples(name: str) -> dict[str, bytes]:
