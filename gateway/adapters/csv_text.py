@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from gateway.adapters import words
 from gateway.adapters.base import AdapterError
 from gateway.messages import Problem
 
@@ -40,9 +41,11 @@ def read(body: bytes) -> dict[str, str]:
     if len(rows) != 2:
         raise AdapterError([Problem("", "one row below the header: one message each")])
     cells = rows[1]
-    if len(cells) > len(header) or any(cell.strip() and not header[i] for i, cell in enumerate(cells)):
+    if len(cells) > len(header) or any(
+        words.stripped(cell) and not header[i] for i, cell in enumerate(cells)
+    ):
         raise AdapterError([Problem("", "no more cells in the row than there are named columns")])
-    return {name: _plain(cell) for name, cell in zip(header, cells, strict=False) if cell.strip()}
+    return {name: _plain(cell) for name, cell in zip(header, cells, strict=False) if words.stripped(cell)}
 
 
 def _rows(body: bytes) -> list[list[str]]:
@@ -69,7 +72,7 @@ def _rows(body: bytes) -> list[list[str]]:
         if len(row) > MAX_COLUMNS:
             raise AdapterError([Problem("", f"at most {MAX_COLUMNS} columns")])
         if end != ",":
-            if any(part.strip() for part in row):
+            if any(words.stripped(part) for part in row):
                 rows.append(row)
             elif (blank := blank + 1) > MAX_BLANK_ROWS:
                 raise AdapterError([Problem("", f"at most {MAX_BLANK_ROWS} blank rows")])

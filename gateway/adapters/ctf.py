@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.adapters import forms, paths, strict_xml
+from gateway.adapters import forms, paths, strict_xml, words
 from gateway.adapters.base import AdapterError
 from gateway.adapters.forms import DATE, EMAIL, NOTHING, TEXT, YES_NO, Codec, Field, coded
 from gateway.adapters.school_fields import DFE_ETHNICITY, DFE_ETHNICITY_CODE, DFE_SEX
@@ -143,7 +143,7 @@ def _plain(element: etree._Element, depth: int) -> Any:
     if depth > strict_xml.MAX_DEPTH:
         raise strict_xml.malformed(f"nesting at most {strict_xml.MAX_DEPTH} deep")
     if not len(element):
-        return (element.text or "").strip()
+        return words.stripped(element.text or "")
     found: dict[str, Any] = {}
     for child in element:
         value, name = _plain(child, depth + 1), _local(child)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.adapters import ctf, forms, paths, school_fields, school_record, strict_json
+from gateway.adapters import ctf, forms, paths, school_fields, school_record, strict_json, words
 from gateway.adapters.base import AdapterError, Native
 from gateway.adapters.mapping import DROPPED, Page, Row
 from gateway.messages import Canonical, Header, Problem
@@ -159,9 +159,8 @@ def _write(header: Header, document: Mapping[str, Any]) -> dict[str, Any]:
     upn = paths.get(document, "person.identifier[scheme=upn].value")
     if upn is None:
         raise AdapterError([Problem("/person/identifier", "a UPN: it joins the concern to the pupil")])
-    if not paths.get(document, "person.name[0].familyName") and not paths.get(
-        document, "person.name[0].givenName"
-    ):
+    names = [paths.get(document, f"person.name[0].{part}[0]") for part in ("familyName", "givenName")]
+    if not any(name and words.stripped(name) for name in names):
         raise AdapterError([Problem("/person/name/0", "a family name or given names: the CTF needs them")])
     parts: dict[str, Any] = {
         "ctf": ctf.write(document, header.created),

@@ -16,6 +16,8 @@ from gateway.messages import Canonical, Problem
 NOT_RECORDED: Final = "Name not recorded"
 NO_REASON: Final = "The duty to refer gives no reason."
 DUTY: Final = {"system": "Housing Act 1996", "code": "s213B", "display": "Duty to refer"}
+_WHO: Final = {"name", "role", "organisation"}
+"""One of these must be known of whoever refers or decides."""
 _STATUSES: Final = "one of: SUBMITTED, WITHDRAWN, ACCEPTED, NOT_ACCEPTED"
 _HOUSING: Final = {"homelessness", "threatened-with-homelessness", "housing"}
 _CATEGORIES: Final = {
@@ -67,7 +69,7 @@ def _referral(native: Mapping[str, Any], *, withdrawn: bool) -> tuple[dict[str, 
     document.setdefault("urgency", "routine")
     document["immediateDanger"] = "not-known"
     document.setdefault("referrer", {})
-    if not document["referrer"].keys() & {"name", "organisation", "role"}:
+    if not document["referrer"].keys() & _WHO:
         unread.append(forms.Unread("referringBody.organisation", "required", ""))
     _name_authority(document)
     unread += _consent(native, document, withdrawn=withdrawn)
@@ -109,7 +111,7 @@ def _decision(native: Mapping[str, Any]) -> tuple[dict[str, Any], list[forms.Unr
     document: dict[str, Any] = {"type": "decision", "version": 1}
     unread = forms.read(dtr.DECISION, native, document)
     code, note = (paths.get(native, f"submission.{name}") for name in ("outcomeReason", "outcomeNote"))
-    code, note = (text.strip() if isinstance(text, str) else "" for text in (code, note))
+    code, note = (words.stripped(text) if isinstance(text, str) else "" for text in (code, note))
     entry = dtr.OUTCOME_REASONS.get(code, {})
     said = entry.get("display", code)
     if document.get("outcome") == "declined":
@@ -123,7 +125,7 @@ def _decision(native: Mapping[str, Any]) -> tuple[dict[str, Any], list[forms.Unr
     if name := dtr.AUTHORITIES.get(str(code)):
         document["decidedBy"]["organisation"].setdefault("name", name)
     document = paths.prune(document)
-    if not document.get("decidedBy"):
+    if not document.get("decidedBy", {}).keys() & _WHO:
         unread.append(forms.Unread("submission.localAuthority.localAuthorityAreaName", "required", ""))
     return document, unread
 
@@ -164,8 +166,10 @@ def _write_referral(document: Mapping[str, Any]) -> dict[str, Any]:
         stated := {name: True for name, meaning in dtr.AGREEMENTS.items() if meaning in agreed}
     ):
         native["agreements"] = stated | native.get("agreements", {})
-    if not native.keys() & {"referringBody"} and "createdBy" not in submission:
-        native["referringBody"] = {"organisation": words.line({"referrer": document["referrer"]})}
+    body = native.setdefault("referringBody", {})
+    if not body.keys() & {"organisation", "odsCode", "role"} and "createdBy" not in submission:
+        body["organisation"] = words.line({"referrer": document["referrer"]})
+    native = paths.prune(native)
     return forms.with_rest(native, "otherInformation", document, read)
 
 
@@ -184,7 +188,10 @@ def _write_decision(document: Mapping[str, Any]) -> dict[str, Any]:
         submission["outcomeNote"] = text or words.in_words("reasonCode", code)
     elif "note" in document:
         submission["outcomeNote"] = document["note"]
-    if not paths.get(native, "submission.localAuthority") and "decidedBy" not in native:
+    authority = paths.get(native, "submission.localAuthority") or {}
+    if not authority.keys() & {"localAuthorityAreaName", "gssCode", "localAuthorityAreaId"} and not (
+        native.get("decidedBy", {}).keys() & _WHO
+    ):
         named = words.line({"decidedBy": document["decidedBy"]})
         paths.put(native, "submission.localAuthority.localAuthorityAreaName", named)
     return forms.with_rest(native, "submission.outcomeNote", document, read)

@@ -152,9 +152,9 @@ spreadsheet would run as a formula is written with an apostrophe before it, whic
         for name, cell in row.items():
             path = known.get(name)
             if path:
-                paths.put(nested, path, cell.strip())
+                paths.put(nested, path, cell)
             else:
-                nested[f"column {name}"] = cell.strip()
+                nested[f"column {name}"] = cell
         found = dtr_record.read(nested)
         return Canonical(found["type"], 1, found)
 

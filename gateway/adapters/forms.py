@@ -96,6 +96,12 @@ def _own(value: Any) -> Any:
     return value if isinstance(value, (str, bool, int, float)) else None
 
 
+def _name(value: Mapping[str, Any]) -> str | None:
+    """None when it would be longer than the schema's `line`."""
+    text = words.name(value)
+    return text if len(text) <= words.MAX_LINE else None
+
+
 TEXT: Final = Codec("", lambda text: text, _own)
 DATE: Final = Codec("a date as YYYY-MM-DD or DD/MM/YYYY", date, _own)
 MOMENT: Final = Codec("a date and time with its offset from UTC: YYYY-MM-DDThh:mm:ssZ", moment, _own)
@@ -109,7 +115,7 @@ EMAIL: Final = Codec(
     lambda text: text if _EMAIL.fullmatch(text) and len(text) <= _LONGEST_EMAIL else None,
     _own,
 )
-NAME: Final = Codec("", lambda text: {"text": text}, words.name)
+NAME: Final = Codec("", lambda text: {"text": text}, _name)
 """A person's name as one text."""
 
 
@@ -178,7 +184,7 @@ def _texts(raw: Any, field: Field) -> tuple[list[str], list[str]]:
             split = (
                 item.split(field.many.strip() or None) if field.many and not isinstance(raw, list) else [item]
             )
-            texts += [part.strip() for part in split if part.strip()]
+            texts += [words.stripped(part) for part in split if words.stripped(part)]
         elif isinstance(item, (bool, int, float)):
             texts.append(_text(item))
         elif item not in (None, {}, []):
@@ -226,7 +232,7 @@ def _encoded(field: Field, item: Any) -> str | bool | float | None:
 def _text(value: str | bool | float | None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else str(value).strip()
+    return "" if value is None else words.stripped(str(value))
 
 
 def unknown(fields: Iterable[Field], source: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.adapters import csv_text, forms, paths, school_fields, school_record
+from gateway.adapters import csv_text, forms, paths, school_fields, school_record, words
 from gateway.adapters.base import AdapterError, Native
 from gateway.adapters.mapping import Page
 from gateway.messages import Canonical, Header, Problem
@@ -21,6 +21,7 @@ _COLUMNS: Final = {
     "referral": list(dict.fromkeys(field.native for field in REFERRAL)),
     "decision": list(dict.fromkeys(field.native for field in DECISION)),
 }
+_NAMES: Final = {"name", "surname", "forename", "middle_names", "preferred_forename", "former_surname"}
 _SEPARATORS: Final = {field.native: field.many for field in [*REFERRAL, *DECISION] if field.many}
 
 
@@ -69,6 +70,8 @@ with `=`, `+`, `-`, `@` and the like) gets an apostrophe before it, which readin
         del header
         if message.type == "referral":
             native = school_record.write_referral(REFERRAL, message.document)
+            if not native.keys() & _NAMES:
+                native["name"] = words.line({"name": message.document["person"]["name"]})
             native = forms.with_rest(
                 native, "other_information", message.document, lambda found: _read_referral(found)[0]
             )

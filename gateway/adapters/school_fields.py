@@ -275,4 +275,5 @@ DEFAULTS: Final = (
     ("concern.category", "`other`, when the categories are left blank or are words of your own"),
     ("consent.status", "`not-recorded`, which gives a warning"),
     ("immediateDanger", "`not-known`"),
+    ("involved.people[].name", "`Name not recorded`, use `temp`, for a contact without a name"),
 )

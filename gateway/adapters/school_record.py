@@ -13,6 +13,9 @@ from gateway.adapters.forms import Field, Unread
 from gateway.adapters.school_fields import DECISION
 
 REQUIRED: Final = "required"
+NAME_NOT_RECORDED: Final = "Name not recorded"
+_WHO: Final = {"name", "role", "organisation"}
+"""One of these must be known of whoever refers or decides."""
 
 
 def read_referral(
@@ -20,12 +23,15 @@ def read_referral(
 ) -> list[Unread]:
     """Read into `document` what these fields say, and say what the form did not ask. Gives what is amiss."""
     unread = forms.read(fields, source, document)
+    for person in paths.get(document, "involved.people") or []:
+        if not person.keys() & {"name", "relationship", "role"}:
+            person["name"] = [{"text": NAME_NOT_RECORDED, "use": "temp"}] if person else []
     concern = document.setdefault("concern", {})
     concern.setdefault("category", ["other"])
     document.setdefault("consent", {}).setdefault("status", "not-recorded")
     document.setdefault("immediateDanger", "not-known")
     missing = [name for name in ("concern", "urgency") if not _says(source, name)]
-    if not document.get("referrer", {}).keys() & {"name", "organisation", "role"}:
+    if not document.get("referrer", {}).keys() & _WHO:
         missing.append("school_name")
     return [*unread, *(Unread(name, REQUIRED, "") for name in missing)]
 
@@ -35,7 +41,7 @@ def read_decision(source: Mapping[str, Any]) -> tuple[dict[str, Any], list[Unrea
     document: dict[str, Any] = {"type": "decision", "version": 1}
     unread = forms.read(DECISION, source, document)
     missing = [] if _says(source, "outcome") else ["outcome"]
-    if not document.get("decidedBy"):
+    if not document.get("decidedBy", {}).keys() & _WHO:
         missing.append("decided_by_organisation")
     return paths.prune(document), [*unread, *(Unread(name, REQUIRED, "") for name in missing)]
 
@@ -56,6 +62,6 @@ def write_referral(fields: Sequence[Field], document: Mapping[str, Any]) -> dict
 def write_decision(document: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of an answer, with whoever decided in words where the document has only numbers."""
     native = forms.write(DECISION, document)
-    if not any(name.startswith("decided_by_") for name in native):
+    if not native.keys() & {f"decided_by_{name}" for name in _WHO}:
         native["decided_by_organisation"] = words.line({"decidedBy": document["decidedBy"]})
     return forms.with_rest(native, "other_information", document, lambda found: read_decision(found)[0])

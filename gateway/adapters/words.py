@@ -14,6 +14,7 @@ from gateway.adapters import codes
 
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SHORT = 60
+_BLANK: Final = "".join(map(chr, range(0x21))) + "\u00a0"
 MAX_LINE: Final = 300
 NOT_RECORDED: Final = "Not recorded"
 _ACCURACY: Final = {"A": "certain", "E": "estimated", "U": "not known"}
@@ -36,6 +37,11 @@ _ENUMERATIONS: Final = frozenset(
     | {"preventType", "sendSupport", "action", "childProtectionPlan", "earlyHelpAssessment", "use"}
 )
 """Fields whose values are words with hyphens between, and nothing else."""
+
+
+def stripped(text: str) -> str:
+    """`text` without what the schemas count as blank at its ends: controls, space, no-break space."""
+    return text.strip(_BLANK)
 
 
 def entries(value: Any, label: tuple[str, ...] = (), name: str = "") -> Iterator[tuple[tuple[str, ...], str]]:
@@ -130,7 +136,7 @@ def text(document: Mapping[str, Any]) -> str:
 
 def line(document: Mapping[str, Any]) -> str:
     """The values alone, on one line no longer than a `line` of the schema; a cut shows as an ellipsis."""
-    found = "; ".join(value for _, value in entries(document)).strip() or NOT_RECORDED
+    found = stripped("; ".join(value for _, value in entries(document))) or NOT_RECORDED
     return found if len(found) <= MAX_LINE else found[: MAX_LINE - 1] + "…"
 
 
