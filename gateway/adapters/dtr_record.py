@@ -28,7 +28,7 @@ _CATEGORIES: Final = {
 
 def read(native: Mapping[str, Any]) -> dict[str, Any]:
     """The canonical referral or decision. Raises AdapterError."""
-    status = native.get("status")
+    status = native.get("status") if isinstance(native.get("status"), str) else None
     if status in {"SUBMITTED", "WITHDRAWN"}:
         document, unread = _referral(native, withdrawn=status == "WITHDRAWN")
         fields = dtr.REFERRAL
