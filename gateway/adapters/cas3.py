@@ -7,7 +7,7 @@ application page by page and checks each answer, and no other system can stand i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 from gateway.adapters import forms, paths, strict_json, words
@@ -137,6 +137,7 @@ as an ellipsis, and the whole travels in the original. A date that is none is ke
                         for path, names in SECTIONS.items()
                         for name in names
                     ),
+                    Row("person, data", "note", "in words: answers and pages that are not named here"),
                     Row("data.check-your-answers", DROPPED, "that the form was read through"),
                     Row("person.type, person.isRestricted", DROPPED, "of the API, not of the person"),
                 ],
@@ -188,11 +189,19 @@ def _read(application: Mapping[str, Any]) -> dict[str, Any]:
     document |= {"urgency": "routine", "immediateDanger": "not-known"}
     for path, names in SECTIONS.items():
         said = [_section(application["data"], name) for name in names]
-        said += [found.words() for found in unread] if path == "note" else []
+        said += _rest(application, unread) if path == "note" else []
         text = "\n\n".join(part for part in said if part)
         paths.put(document, path, text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…")
     found: dict[str, Any] = paths.prune(document)
     return found
+
+
+def _rest(application: Mapping[str, Any], unread: Iterable[forms.Unread]) -> list[str]:
+    """In words: pages that this form does not have, what else is said of the person, what is unreadable."""
+    data = application["data"]
+    pages = [_section(data, name) for name in data if name not in _ANSWERED]
+    person = forms.rest(application.get("person"), "person", _TAKEN | _DROPPED)
+    return [*pages, words.text({"person": person}) if person else "", *(found.words() for found in unread)]
 
 
 def _consent(application: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,25 +216,19 @@ def _consent(application: Mapping[str, Any]) -> dict[str, Any]:
 
 def _section(data: Mapping[str, Any], name: str) -> str:
     """A page of the form in words, without the answers that have a field of their own."""
-    page = data.get(name)
-    if not isinstance(page, Mapping):
-        return ""
-    left = _left(page, f"data.{name}")
+    left = _whole_dates(forms.rest(data.get(name), f"data.{name}", _TAKEN))
     return words.text({name: left}) if left else ""
 
 
-_TAKEN: Final = {field.native for field in FIELDS}
-
-
-def _left(value: Any, path: str) -> Any:
+def _whole_dates(value: Any) -> Any:
+    """Without the day, month and year that stand beside each date."""
     if isinstance(value, Mapping):
-        kept = {
-            name: _left(inner, f"{path}.{name}")
-            for name, inner in value.items()
-            if not _DATE_PART.fullmatch(name) and f"{path}.{name}" not in _TAKEN
-        }
-        return paths.prune(kept)
+        return {name: _whole_dates(inner) for name, inner in value.items() if not _DATE_PART.fullmatch(name)}
     return value
 
+
+_TAKEN: Final = {field.native for field in FIELDS}
+_DROPPED: Final = {"person.type", "person.isRestricted"}
+_ANSWERED: Final = {"consent", "contact-details", "check-your-answers"}.union(*SECTIONS.values())
 
 ADAPTER = Cas3()

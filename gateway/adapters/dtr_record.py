@@ -31,20 +31,22 @@ def read(native: Mapping[str, Any]) -> dict[str, Any]:
     status = native.get("status") if isinstance(native.get("status"), str) else None
     if status in {"SUBMITTED", "WITHDRAWN"}:
         document, unread = _referral(native, withdrawn=status == "WITHDRAWN")
-        fields = dtr.REFERRAL
+        fields, besides = dtr.REFERRAL, tuple(dtr.MORE["referral"])
     elif status in {"ACCEPTED", "NOT_ACCEPTED"}:
         document, unread = _decision(native)
-        fields = dtr.DECISION
+        fields, besides = dtr.DECISION, (*dtr.MORE["decision"], *_DROPPED)
     else:
         raise AdapterError([Problem("/status", _STATUSES)])
     if unread:
         raise AdapterError([found.problem() for found in unread])
-    known = [*fields, *(forms.Field(name, "", forms.TEXT) for name in (*_DROPPED, *dtr.MORE["referral"]))]
-    forms.add_note(document, forms.unknown(known, native))
+    forms.add_note(document, forms.unknown(fields, native, besides))
     return document
 
 
-_DROPPED: Final = ("crn", "caseId", "person", "circumstances", "referringBody", "agreements")
+_DROPPED: Final = (
+    *("crn", "caseId", "change", "urgency", "person", "circumstances", "referringBody", "agreements"),
+    *(f"submission.{name}" for name in ("submissionDate", "submissionNote", "createdBy", "createdAt")),
+)
 """Of a decision: it answers a referral that says all this."""
 
 

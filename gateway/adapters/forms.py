@@ -7,7 +7,7 @@ fields. The same list serves nested JSON, the columns of a CSV file and the rows
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -235,11 +235,18 @@ def _text(value: str | bool | float | None) -> str:
     return "" if value is None else words.stripped(str(value))
 
 
-def unknown(fields: Iterable[Field], source: Mapping[str, Any]) -> str:
-    """In words, for a note, what `source` says outside these fields."""
-    known = {field.native.partition(".")[0].partition("[")[0] for field in fields}
-    rest = {name: value for name, value in source.items() if name not in known}
-    return words.text(paths.prune(rest))
+def unknown(fields: Iterable[Field], source: Mapping[str, Any], besides: Iterable[str] = ()) -> str:
+    """In words, for a note, what `source` says outside these fields and the native paths `besides`."""
+    known = {paths.shown(field.native).replace("[]", "") for field in fields} | set(besides)
+    return words.text(rest(source, "", known))
+
+
+def rest(value: Any, path: str, known: Collection[str]) -> Any:
+    """`value`, which stands at the native `path`, without what stands at the known paths inside it."""
+    if not isinstance(value, Mapping):
+        return value
+    below = {name: f"{path}.{name}" if path else name for name in value}
+    return paths.prune({name: rest(value[name], at, known) for name, at in below.items() if at not in known})
 
 
 def add_note(document: dict[str, Any], *texts: str) -> None:
@@ -270,7 +277,10 @@ def rows(fields: Sequence[Field]) -> list[Row]:
         found.setdefault(field.native, []).append(field)
     made = []
     for native, sharing in found.items():
-        stated = [(_SEVERAL if _is_list(field) else "", field.codec.rule, field.note) for field in sharing]
+        stated = [
+            (_SEVERAL if _is_list(field) else "", field.codec.rule, *paths.selected(field.path), field.note)
+            for field in sharing
+        ]
         notes = dict.fromkeys(note for notes in stated for note in notes if note)
         canonical = ", ".join(dict.fromkeys(paths.shown(field.path) for field in sharing))
         made.append(Row(native, canonical, "; ".join(notes)))

@@ -113,6 +113,12 @@ def shown(path: str) -> str:
     return re.sub(r"\[[^\]]*\]", "[]", path)
 
 
+def selected(path: str) -> list[str]:
+    """What the path's selectors ask for, in words: "scheme upn"."""
+    found = (f"{key} {value}" for step in _steps(path) for key, value in step.match)
+    return list(found)
+
+
 def pointer(path: str) -> str:
     """The path as a JSON pointer (RFC 6901), for problems."""
     parts: list[str] = []

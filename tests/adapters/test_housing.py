@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from gateway import schemas
@@ -222,7 +222,7 @@ def test_nothing_of_a_message_is_lost_in_writing(adapter: Adapter, name: str) ->
     keeps_everything(adapter, EXAMPLES[name])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
 @given(document=MESSAGES, adapter=st.sampled_from(BOTH))
 def test_nothing_of_any_message_is_lost_in_writing(document: Any, adapter: Adapter) -> None:
     assume(is_valid(document))
@@ -273,6 +273,16 @@ def test_answers_that_cannot_be_read_stand_in_the_note_and_long_ones_are_cut() -
     body = changed(APPLICATION, "data.move-on-plan.move-on-plan.plan", "x" * 30_000)
     note = read(CAS3, body)["note"]
     assert (len(note), note[-1]) == (MAX_NOTE, "…")
+
+
+def test_answers_we_do_not_know_are_kept_in_words() -> None:
+    body = changed(APPLICATION, "person.aliases", ["Marc Valley"])
+    body["data"]["health-needs"] = {"page": {"dental": "toothache"}}
+    note = read(CAS3, body)["note"]
+    assert "Person, Aliases: Marc Valley" in note
+    assert "Health needs, Page, Dental: toothache" in note
+    record = changed(REFERRAL, "circumstances.pets", "one dog")
+    assert read(DTR, record)["note"] == "Circumstances, Pets: one dog"
 
 
 def test_an_application_is_not_written() -> None:
