@@ -111,4 +111,6 @@ def _cell(value: Any, separator: str) -> str:
 
 
 def _safe(cell: str) -> str:
+    if not words.stripped(cell):
+        return ""
     return f"'{cell}" if _FORMULA.match(cell) else cell

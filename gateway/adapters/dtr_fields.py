@@ -85,6 +85,7 @@ REFERRAL: Final = [
     Field("submission.submissionNote", "concern.narrative", TEXT),
     Field("submission.withdrawalReason", f"{_REASON}.code", TEXT, note="with status WITHDRAWN"),
     Field("submission.withdrawalReasonOther", f"{_REASON}.display", TEXT),
+    Field("person.name", "person.name[0].text", TEXT, note="where the parts are not known"),
     Field("person.title", "person.name[0].prefix", TEXT),
     Field("person.forename", "person.name[0].givenName[0]", TEXT),
     Field("person.middleNames", "person.name[0].givenName[1:]", TEXT, many=" ", joined=True),

@@ -67,7 +67,9 @@ def _referral(native: Mapping[str, Any], *, withdrawn: bool) -> tuple[dict[str, 
         reason = paths.get(document, f"request.code[system={dtr.WITHDRAWAL}]") or {}
         if reason.get("code") in dtr.WITHDRAWAL_REASONS:
             reason.setdefault("display", dtr.WITHDRAWAL_REASONS[reason["code"]])
-    document.setdefault("person", {}).setdefault("name", [{"text": NOT_RECORDED, "use": "temp"}])
+    names = document.setdefault("person", {}).setdefault("name", [{}])
+    if not forms.is_name(names[0]):
+        names[0] |= {"text": NOT_RECORDED, "use": "temp"}
     document.setdefault("urgency", "routine")
     document["immediateDanger"] = "not-known"
     document.setdefault("referrer", {})

@@ -241,6 +241,11 @@ def unknown(fields: Iterable[Field], source: Mapping[str, Any], besides: Iterabl
     return words.text(rest(source, "", known))
 
 
+def is_name(name: Mapping[str, Any]) -> bool:
+    """Whether a canonical name names somebody: a title or a use alone does not."""
+    return bool(name.keys() - {"prefix", "use"})
+
+
 def rest(value: Any, path: str, known: Collection[str]) -> Any:
     """`value`, which stands at the native `path`, without what stands at the known paths inside it."""
     if not isinstance(value, Mapping):

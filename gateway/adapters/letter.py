@@ -56,8 +56,8 @@ print it. The page stands alone: no image, script, font or link to anything, and
 policy forbids them. Every text is escaped. **It only writes**, a `referral` or a `decision`; a letter that
 is sent in is refused: `this format is only written`.
 
-Every field that the message has is in the letter, with its name in words. A referral that says that
-somebody is in danger, or is urgent, says so at the top.
+Every field that the message has is in the letter, with its name in words. At the top it says when somebody
+is in danger or the referral urgent, who must not learn of it, and that contact details are not safe to use.
 """,
         tables=[
             (
@@ -67,7 +67,9 @@ somebody is in danger, or is urgent, says so at the top.
                         "heading", "type", "with the agencies from the signed header, and when it was written"
                     ),
                     Row(
-                        "notice at the top", "immediateDanger, urgency", "when it is yes; urgent or emergency"
+                        "notices at the top",
+                        "immediateDanger, urgency, consent.doNotInform",
+                        "and unsafe contact details",
                     ),
                     Row(_FIRST, "reference, writtenAt, change, note", "and all else that is one value"),
                     Row(
@@ -124,8 +126,18 @@ def _page(header: Header, message: Canonical) -> str:
 def _notices(document: Mapping[str, Any]) -> Iterator[str]:
     if document.get("immediateDanger") == "yes":
         yield '<p class="alert">Somebody is in danger now. A letter is no substitute for a 999 call.</p>'
+    if silent := document.get("consent", {}).get("doNotInform"):
+        yield f'<p class="alert">Must not learn of this referral: {_text(silent)}</p>'
+    if _has_unsafe(document):
+        yield '<p class="alert">Some contact details here are not safe to use: see "Safe to use".</p>'
     if document.get("urgency") in {"urgent", "emergency"}:
         yield f'<p class="alert">Urgency: {_text(words.in_words("urgency", document["urgency"]))}</p>'
+
+
+def _has_unsafe(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return value.get("safeToUse") is False or any(map(_has_unsafe, value.values()))
+    return isinstance(value, list) and any(map(_has_unsafe, value))
 
 
 def _sections(document: Mapping[str, Any]) -> Iterator[str]:

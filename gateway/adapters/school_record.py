@@ -24,6 +24,9 @@ def read_referral(
     """Read into `document` what these fields say, and say what the form did not ask. Gives what is amiss."""
     unread = forms.read(fields, source, document)
     for person in paths.get(document, "involved.people") or []:
+        person["name"] = list(filter(forms.is_name, person.get("name", [])))
+        if not person["name"]:
+            del person["name"]
         if not person.keys() & {"name", "relationship", "role"}:
             person["name"] = [{"text": NAME_NOT_RECORDED, "use": "temp"}] if person else []
     concern = document.setdefault("concern", {})

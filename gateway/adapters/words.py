@@ -20,6 +20,8 @@ NOT_RECORDED: Final = "Not recorded"
 _ACCURACY: Final = {"A": "certain", "E": "estimated", "U": "not known"}
 _NAME_PARTS: Final = {"familyName", "givenName", "preferredName", "prefix", "text", "use"}
 _LABELS: Final = {
+    "personsViews": "Person's views",
+    **{f"line{number}": f"Line {number}" for number in (1, 2, 3)},
     "sourceCode": "Referral source (children in need census code)",
     "primaryNeedCode": "Primary need (children in need census code)",
     "safeguardingCode": "Safeguarding codes (SNOMED CT)",

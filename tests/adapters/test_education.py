@@ -126,6 +126,11 @@ def test_what_a_file_says_unreadably_stands_in_the_note() -> None:
     assert "a@b@c" in read(CTF, with_ctf("helen.ashworth@example.org", "a@b@c"))["note"]
 
 
+def test_a_contact_without_a_name_says_so() -> None:
+    body = with_ctf("<Surname>Ashworth</Surname><Forename>Helen</Forename>", "")
+    assert read(CTF, body)["involved"]["people"][0]["name"] == [{"text": "Name not recorded", "use": "temp"}]
+
+
 def test_the_file_we_write_is_a_partial_common_transfer_file_in_the_order_of_its_elements() -> None:
     document = read(CTF, REFERRAL)
     root = etree.fromstring(json.loads(write(CTF, document))["ctf"])

@@ -167,6 +167,12 @@ def test_the_name_of_an_authority_is_looked_up_and_an_unknown_code_is_kept() -> 
     assert service["organisation"]["identifier"] == [{"scheme": "gss-code", "value": "E06999999"}]
 
 
+def test_a_record_without_a_name_says_so() -> None:
+    for person in (None, {"title": "Mr"}):
+        names = read(DTR, changed(REFERRAL, "person", person))["person"]["name"]
+        assert names[0]["text"] == "Name not recorded"
+
+
 def test_a_matter_without_housing_and_a_question_have_no_form_here() -> None:
     for name in ("referral/school_prevent_referral.json", "decision/more_information_needed.json"):
         with pytest.raises(AdapterError):

@@ -77,6 +77,15 @@ def test_danger_and_urgency_stand_at_the_top() -> None:
     assert "Urgency: Emergency" in top
 
 
+def test_who_must_not_know_and_what_must_not_be_used_stand_at_the_top() -> None:
+    page = letter(EXAMPLES["referral/hospital_adult_referral.json"])
+    top = text_of(page).partition("About this message")[0]
+    assert "Must not learn of this referral: His nephew" in top
+    assert "not safe to use" in top
+    quiet = letter(EXAMPLES["referral/school_prevent_referral.json"])
+    assert "not safe to use" not in quiet
+
+
 def test_a_letter_is_not_read_and_another_type_is_not_written() -> None:
     with pytest.raises(AdapterError) as refused:
         ADAPTER.to_canonical(Native(MEDIA_TYPE, b"<html>Zebedee</html>"))
