@@ -126,7 +126,8 @@ The fields of [duty-to-refer](duty-to-refer.md) as one CSV row below a header ro
 import tables (RFC 4180, UTF-8). Columns are the fields with underscores for capitals, without `submission`,
 `person` and `circumstances` before them: `reference_number`, `date_of_birth`, `release_or_discharge_date`.
 The rules and the codes are the same. Several values have a semicolon between them. A cell that a
-spreadsheet would run as a formula is written with an apostrophe before it, which reading takes off.
+spreadsheet would run as a formula is written with an apostrophe before it, which reading takes off. Other
+adapters read `text/csv` too, so a request of that type names this one.
 """,
         tables=[
             (

@@ -36,7 +36,7 @@ class SchoolCsv:
 One CSV file (RFC 4180), one message: a header row and one row below it. **These columns are our own.**
 Schools' safeguarding systems publish no export format, so this is the stand-in: rename the columns of an
 export, or have a report made with these names. Columns may stand in any order and be left out; what is
-blank counts as not said.
+blank counts as not said. Other adapters read `text/csv` too, so a request of that type names this one.
 
 **Read.** UTF-8, with or without the byte order mark that Excel writes. Names of columns may have capitals,
 spaces or hyphens for underscores. Several values in a cell have a semicolon between them, questions a

@@ -33,6 +33,7 @@ _LABELS: Final = {
     "sha256": "SHA-256",
     "url": "URL",
 }
+_SAFEGUARDING: Final[dict[str, dict[str, str]]] = codes.data("bars_safeguarding")["codes"]
 _ENUMERATIONS: Final = frozenset(
     {"category", "status", "urgency", "immediateDanger", "change", "levelOfNeed", "overrideReason"}
     | {"agreedTo", "outcome", "reasonCode", "dutyToRefer", "accommodationStatus", "givenBy", "mentalCapacity"}
@@ -121,6 +122,8 @@ def in_words(name: str, value: Any) -> str:
     text = str(value)
     if name in {"sexCode", "genderCode"}:
         return codes.sex_name(text) or text
+    if name == "safeguardingCode" and text in _SAFEGUARDING:
+        return f"{_SAFEGUARDING[text]['display']} ({text})"
     if name == "ethnicityCode":
         return codes.ethnicity_name(text) or text
     return text.replace("-", " ").capitalize() if name in _ENUMERATIONS else text

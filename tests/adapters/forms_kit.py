@@ -110,6 +110,20 @@ def unsaid(document: dict[str, Any], said: str) -> list[str]:
     ]
 
 
+def keeps_everything(adapter: Adapter, document: dict[str, Any], no_form: set[str]) -> None:
+    """What is written reads back valid and says all of it; or it is refused at one of these pointers."""
+    try:
+        body = write(adapter, document)
+    except AdapterError as refused:
+        assert {problem.pointer for problem in refused.problems} <= no_form
+        return
+    message = adapter.to_canonical(Native(adapter.media_types[0], body))
+    if any(len(str(message.document.get(name, ""))) > MAX_NOTE for name in ("note", "reasonText")):
+        return  # read, but too long for the schema: the sender is told
+    assert schemas.validate(message.type, 1, message.document) == []
+    assert unsaid(document, everything(dict(message.document))) == []
+
+
 def everything(document: dict[str, Any]) -> str:
     """Every value of a document in one text, codes in words too."""
     return "\n".join(one for name, value in leaves(document) for one in sorted(spellings(name, value)))

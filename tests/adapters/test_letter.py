@@ -36,7 +36,7 @@ def test_every_field_of_our_examples_is_in_the_letter(name: str) -> None:
     assert unsaid(EXAMPLES[name], text_of(letter(EXAMPLES[name]))) == []
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.filter_too_much])
 @given(MESSAGES)
 def test_every_field_of_any_message_is_in_the_letter(document: Any) -> None:
     assume(is_valid(document))
