@@ -15,7 +15,7 @@ from gateway.adapters.mapping import DROPPED, Page, Row
 from gateway.messages import Canonical, Header, Problem
 
 JSON: Final = "application/vnd.referral-gateway.duty-to-refer+json"
-CSV: Final = "text/vnd.referral-gateway.duty-to-refer-csv"
+CSV: Final = "text/vnd.referral-gateway.duty-to-refer+csv"
 
 _TABLES: Final = [
     (
@@ -118,7 +118,7 @@ class DutyToReferCsv:
     """Implements gateway.adapters.base.Adapter: the same fields as one row, for import by hand."""
 
     name = "duty-to-refer-csv"
-    media_types = (CSV, "text/csv")
+    media_types = (CSV,)
     page = Page(
         title="Duty to refer as CSV",
         introduction="""
@@ -126,8 +126,8 @@ The fields of [duty-to-refer](duty-to-refer.md) as one CSV row below a header ro
 import tables (RFC 4180, UTF-8). Columns are the fields with underscores for capitals, without `submission`,
 `person` and `circumstances` before them: `reference_number`, `date_of_birth`, `release_or_discharge_date`.
 The rules and the codes are the same. Several values have a semicolon between them. A cell that a
-spreadsheet would run as a formula is written with an apostrophe before it, which reading takes off. Other
-adapters read `text/csv` too, so a request of that type names this one.
+spreadsheet would run as a formula is written with an apostrophe before it, which reading takes off. A
+request that names this adapter may say `text/csv`.
 """,
         tables=[
             (

@@ -13,7 +13,7 @@ from gateway.adapters.base import AdapterError, Native
 from gateway.adapters.mapping import Page
 from gateway.messages import Canonical, Header, Problem
 
-MEDIA_TYPE: Final = "text/vnd.referral-gateway.school-csv"
+MEDIA_TYPE: Final = "text/vnd.referral-gateway.school-referral+csv"
 
 REFERRAL: Final = [*school_fields.PUPIL, *school_fields.CONCERN]
 DECISION: Final = school_fields.DECISION
@@ -29,14 +29,14 @@ class SchoolCsv:
     """Implements gateway.adapters.base.Adapter."""
 
     name = "school-csv"
-    media_types = (MEDIA_TYPE, "text/csv")
+    media_types = (MEDIA_TYPE,)
     page = Page(
         title="A school's referral as CSV",
         introduction="""
 One CSV file (RFC 4180), one message: a header row and one row below it. **These columns are our own.**
 Schools' safeguarding systems publish no export format, so this is the stand-in: rename the columns of an
 export, or have a report made with these names. Columns may stand in any order and be left out; what is
-blank counts as not said. Other adapters read `text/csv` too, so a request of that type names this one.
+blank counts as not said. A request that names this adapter may say `text/csv`.
 
 **Read.** UTF-8, with or without the byte order mark that Excel writes. Names of columns may have capitals,
 spaces or hyphens for underscores. Several values in a cell have a semicolon between them, questions a

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from gateway.adapters import codes, csv_text, school_csv, school_fields, words
+from gateway.adapters import Registry, codes, csv_text, school_csv, school_fields, words
 from gateway.adapters.base import Adapter, AdapterError
 from gateway.adapters.ctf_concern import ADAPTER as CTF
 from gateway.adapters.school_csv import ADAPTER as CSV
@@ -160,6 +160,10 @@ def test_a_row_is_read_with_the_names_dates_and_codes_that_people_write() -> Non
     assert document["involved"]["people"][0]["contact"][0]["safeToUse"] is False
     assert document["note"] == "House colour: Green"
     assert "\n" in document["concern"]["narrative"]
+
+
+def test_a_request_that_names_the_adapter_may_say_text_csv() -> None:
+    assert Registry.load().choose("text/csv; charset=utf-8", "school-csv") is CSV
 
 
 def test_a_row_that_excel_saved_with_a_byte_order_mark_is_the_same() -> None:
