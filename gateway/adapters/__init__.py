@@ -58,7 +58,7 @@ class Registry:
         """The adapter that reads a body of this Content-Type; `name` decides where several do.
 
         Named, an adapter also reads the plain type that one of its own builds on by suffix (RFC 6839):
-        application/json where it has `application/vnd.example.form+json`, and XML likewise. Systems that
+        application/json where it has `application/vnd.example.form+json`; XML and CSV likewise. Systems that
         export such forms seldom know a better name for them.
 
         Raises RefusedByUs: unsupported-format, ambiguous-format, or malformed-body for a charset not UTF-8.
@@ -89,7 +89,11 @@ class Registry:
 
 def _plain(adapter: Adapter) -> set[str]:
     """The types without a vendor's name that an adapter reads when it is named."""
-    plain = {"json": ("application/json",), "xml": ("application/xml", "text/xml")}
+    plain = {
+        "json": ("application/json",),
+        "xml": ("application/xml", "text/xml"),
+        "csv": ("text/csv",),
+    }
     return {
         one
         for own in adapter.media_types

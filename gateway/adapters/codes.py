@@ -37,8 +37,11 @@ class _List:
         return self._codes.get(code.strip().casefold().removeprefix(self._prefix), {})
 
 
-_ETHNICITY: Final = {name: _List(listed) for name, listed in data("ethnicity")["lists"].items()}
-_SEX: Final = {name: _List(listed) for name, listed in data("sex")["lists"].items()}
+_ethnicity, _sex = data("ethnicity"), data("sex")
+_ETHNICITY: Final = {name: _List(listed) for name, listed in _ethnicity["lists"].items()}
+_ETHNICITY_NAMES: Final[dict[str, str]] = _ethnicity["names"]
+_SEX: Final = {name: _List(listed) for name, listed in _sex["lists"].items()}
+_SEX_NAMES: Final[dict[str, str]] = _sex["names"]
 
 
 def ethnicity(list_name: str, code: str) -> str | None:
@@ -72,3 +75,13 @@ def sex(list_name: str, code: str) -> str | None:
 def sex_code(list_name: str, canonical: str) -> str | None:
     """The code of the list to write for a sexCode or genderCode, or None: `dfe` has nothing for 9."""
     return _SEX[list_name].written.get(canonical)
+
+
+def ethnicity_name(canonical: str) -> str | None:
+    """What an ethnicityCode means, in words, or None."""
+    return _ETHNICITY_NAMES.get(canonical)
+
+
+def sex_name(canonical: str) -> str | None:
+    """What a sexCode or genderCode means, in words, or None."""
+    return _SEX_NAMES.get(canonical)

@@ -28,6 +28,8 @@ def _read_examples() -> dict[str, dict[str, Any]]:
 
 
 EXAMPLES = _read_examples()
+ABOUT_PEOPLE = sorted(name for name in EXAMPLES if not name.startswith("file/"))
+"""Those that adapters map: a file travels as it is."""
 
 # What two regular-expression engines, two ideas of a character and two ideas of a number may differ on.
 WIDE = "\N{MATHEMATICAL SCRIPT CAPITAL X}"
