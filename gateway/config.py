@@ -22,8 +22,10 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.directory.opening import DirectoryPlace
 from gateway.errors import StartupError
-from gateway.messages import AGENCY_ID, LawfulBasis, Purpose
+from gateway.http.fhir_routing import Addressing
+from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose
 from gateway.schemas import TYPES
 from gateway.transport.tls import client_context, server_context
 
@@ -46,7 +48,16 @@ class NodeSection(_Section):
     agencies: Annotated[tuple[Id, ...], Field(min_length=1)] = Field(
         description="Identifiers of the agencies this node serves; each has its own keys."
     )
-    directory: Path = Field(description="The directory file: agencies, public keys, sharing agreements.")
+    directory: Path = Field(
+        Path("directory.json"), description="The directory file: agencies, public keys, sharing agreements."
+    )
+    directory_mirror: str = Field(
+        "",
+        description="A TUF repository to take the directory from instead: a folder or an https:// URL.",
+    )
+    directory_root: Path | None = Field(
+        None, description="The trusted root.json of that repository, from governance, once."
+    )
     keys: Path = Field(Path("keys"), description="Folder of the agencies' private keys (files of mode 0600).")
     database: str = Field(
         "gateway.db",
@@ -58,7 +69,8 @@ class NodeSection(_Section):
     )
     tokens: Path = Field(Path("tokens.json"), description="Access tokens of local systems, as hashes.")
     directory_refresh: Annotated[float, Field(gt=0)] = Field(
-        2.0, description="Seconds between looks at the directory file."
+        2.0,
+        description="Seconds between looks at the directory file; at a mirror no more than once a minute.",
     )
 
     @field_validator("database")
@@ -188,6 +200,41 @@ class TimesSection(_Section):
     )
 
 
+class FhirUseCase(_Section):
+    """Why messages of one BaRS use case are shared."""
+
+    purpose: Purpose
+    lawful_basis: LawfulBasis
+
+
+class FhirSection(_Section):
+    """The FHIR face for systems that speak BaRS (docs/fhir.md). Without this section it is not served."""
+
+    purpose: Purpose = Field(
+        Purpose.HEALTH_CARE, description="Why messages are shared, unless their use case says otherwise."
+    )
+    lawful_basis: LawfulBasis = Field(
+        LawfulBasis.PUBLIC_TASK, description="The lawful basis, unless their use case says otherwise."
+    )
+    use_cases: dict[str, FhirUseCase] = Field(
+        default_factory=dict,
+        description="By code of usecases-categories-bars, e.g. `a1t1`: its purpose and lawful_basis.",
+    )
+    recipients: dict[str, Id] = Field(
+        default_factory=dict,
+        description="By DoS service id or ODS code, or system, bar and value: the agency it stands for.",
+    )
+
+    def addressing(self) -> Addressing:
+        """The section as the face wants it."""
+        return Addressing(
+            self.purpose,
+            self.lawful_basis,
+            {code: (use.purpose, use.lawful_basis) for code, use in self.use_cases.items()},
+            {identifier: AgencyId(agency) for identifier, agency in self.recipients.items()},
+        )
+
+
 class MeshPartner(_Section):
     """A mailbox of another agency, for `Mex-To` and for looking it up."""
 
@@ -263,6 +310,7 @@ class Settings(_Section):
     transport: TransportSection = TransportSection()
     limits: LimitsSection = LimitsSection()
     times: TimesSection = TimesSection()
+    fhir: FhirSection | None = None
     mesh: MeshSection | None = Field(None, description="The mailbox API of NHS MESH.")
     base: Path = Field(Path(), exclude=True, description="The folder the file stands in; not a setting.")
 
@@ -290,6 +338,18 @@ class Settings(_Section):
         if not is_postgresql(database):
             return self.path(Path(database))
         return with_password(database, self.path(password_file)) if password_file else database
+
+    def directory(self) -> DirectoryPlace:
+        """Where the directory is."""
+        node = self.node
+        local = "://" not in node.directory_mirror
+        mirror = (
+            str(self.path(Path(node.directory_mirror)))
+            if node.directory_mirror and local
+            else node.directory_mirror
+        )
+        root = self.path(node.directory_root) if node.directory_root else None
+        return DirectoryPlace(self.path(node.directory), mirror, root, self.path(Path("directory-cache")))
 
     def broker_urls(self) -> tuple[str, ...]:
         """The broker's URLs with the password from its file. Raises StartupError. Never log them."""

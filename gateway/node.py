@@ -11,7 +11,7 @@ from pathlib import Path
 from gateway.adapters import Registry
 from gateway.config import MeshPartner, MeshSection, Settings
 from gateway.crypto.keystore import AgencyKeys, FileKeyStore
-from gateway.directory.file import DirectoryFile
+from gateway.directory.opening import open_directory
 from gateway.engine import recall, receipting, reconcile
 from gateway.engine.chunked import ChunkedSends
 from gateway.engine.claims import Claims
@@ -31,6 +31,7 @@ from gateway.errors import StartupError
 from gateway.http.admin import make_admin_app
 from gateway.http.app import ROUTES, Server, make_app, serve
 from gateway.http.auth import TokenFile
+from gateway.http.fhir_face import ROUTES as FHIR_ROUTES
 from gateway.http.limits import Limits
 from gateway.http.mesh_auth import MeshAuth, read_secret
 from gateway.http.mesh_face import MESH_ROUTES
@@ -68,7 +69,8 @@ class Node:
         self._watch = ClockWatch(now_ms(), _steady_ms())
         self.log = log or get_logger()
         self._settings = settings
-        self._metrics.add_routes(path for _, path, _ in (*ROUTES, *(MESH_ROUTES if settings.mesh else ())))
+        faces = (*(FHIR_ROUTES if settings.fhir else ()), *(MESH_ROUTES if settings.mesh else ()))
+        self._metrics.add_routes(path for _, path, _ in (*ROUTES, *faces))
         self._tasks = Tasks(self._task_failed)
         self._stopping = False
         self._servers: list[Server] = []
@@ -77,8 +79,8 @@ class Node:
         self.parts = Parts(
             rules=_rules(settings),
             keys=_load_keys(settings),
-            source=DirectoryFile(
-                settings.path(node.directory), on_refused=lambda: self.log.error("directory-refused")
+            source=open_directory(
+                settings.directory(), on_refused=lambda: self.log.error("directory-refused")
             ),
             registry=Registry.load(),
             store=store,
@@ -118,7 +120,8 @@ class Node:
         self._chunked, self._mesh = self._make_mesh()
         for agency in node.agencies:
             if AgencyId(agency) not in self.parts.directory.agencies:
-                raise StartupError(f"{agency} is not in the directory {settings.path(node.directory)}")
+                place = node.directory_mirror or settings.path(node.directory)
+                raise StartupError(f"{agency} is not in the directory {place}")
 
     @property
     def port(self) -> int:
@@ -157,6 +160,7 @@ class Node:
             limits=self._limits,
             observe=self._metrics.request,
             on_error=lambda error: self.log.error("internal-error", part="http", exc=error),
+            fhir=self._settings.fhir.addressing() if self._settings.fhir else None,
             mesh=self._mesh,
         )
         try:
@@ -295,7 +299,9 @@ def _rules(settings: Settings) -> Rules:
         settle=int(times.settle * 1000),
         idempotency=times.idempotency * 1000,
         tick=times.tick,
-        directory_refresh=settings.node.directory_refresh,
+        directory_refresh=max(
+            settings.node.directory_refresh, 60.0 if settings.node.directory_mirror else 0.0
+        ),
         outbox_envelopes=limits.outbox_envelopes,
         outbox_bytes=limits.outbox_bytes,
         attachment_bytes=limits.attachment_bytes,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.adapters import fhir_fields
+from gateway.adapters import fhir_feedback, fhir_fields
 from gateway.adapters import fhir_terms as terms
-from gateway.adapters.fhir_bundle import Resource, codings, objects, text
+from gateway.adapters.fhir_bundle import NOTHING, Resource, codings, objects, text
 from gateway.adapters.fhir_message import RESPONSE, Message, refuse, sender, source_name
 from gateway.adapters.fhir_read_concern import health, outcomes, plan_texts, texts_of
 from gateway.adapters.fhir_read_parts import line, moment, organisation, present, professional, prose
@@ -38,18 +38,22 @@ def read(message: Message) -> dict[str, Any]:
     if code != "ok":
         raise refuse(f"{message.header_at}/response/code", "ok: a technical failure is not a decision")
     outcome = _OUTCOMES.get(text(request, "status") or "", "accepted")
-    words = prose(texts_of(request, "reasonCode"))
-    notes = [text(note, "text") for note in objects(request, "note")]
+    own = _own_encounter(message)
+    given = list(texts_of(request, "reasonCode"))
+    words = prose([_unless_said(fhir_feedback.missed(bundle), given), *given])
+    notes = [found for note in objects(request, "note") if (found := text(note, "text"))]
+    state = _unless_said(fhir_feedback.validation(message, own), notes)
     triage = [found.get("display") or found.get("code") for found in outcomes(bundle)]
     clinical = health(message).get("clinicalSummary")
-    said = [*notes, *plan_texts(bundle), prose(triage, "; "), clinical]
+    flags = prose(fhir_feedback.safeguarding(bundle), "\n")
+    said = [state, *notes, flags, *plan_texts(bundle), prose(triage, "; "), clinical]
     document = present(
         type="decision",
         version=1,
         outcome=outcome,
         decidedBy=_decided_by(message),
         decidedAt=moment(text(message.document, "timestamp")),
-        reference=line(_own_reference(message)),
+        reference=line(text(own, "identifier", "value")),
         referralReference=line(text(message.header, "response", "identifier")),
         note=prose(said),
     )
@@ -62,6 +66,12 @@ def read(message: Message) -> dict[str, Any]:
     fields = [found for found in bundle.of_type("Observation") if fhir_fields.is_field(found)]
     fhir_fields.restore(document, fields)
     return document
+
+
+def _unless_said(sentence: str | None, words: list[str]) -> str | None:
+    """`sentence`, unless one of the texts begins with it already: as this adapter itself writes them."""
+    said = sentence is not None and any(one.startswith(sentence) for one in words)
+    return None if said else sentence
 
 
 def _reason(message: Message, words: str | None) -> dict[str, Any]:
@@ -91,13 +101,12 @@ def _works_for_sender(message: Message, role: Resource) -> bool:
     return bool(works_for) and works_for is sender(message)
 
 
-def _own_reference(message: Message) -> str | None:
-    """The answering system's case number: of the encounter that is not the referrer's."""
+def _own_encounter(message: Message) -> Resource:
+    """The answering system's: the encounter that is not the referrer's, one with a case number first."""
     referrers = message.bundle.resolve(message.request, "encounter")
-    for encounter in message.bundle.of_type("Encounter"):
-        if encounter is not referrers and (value := text(encounter, "identifier", "value")):
-            return value
-    return None
+    theirs = [found for found in message.bundle.of_type("Encounter") if found is not referrers]
+    numbered = (found for found in theirs if text(found, "identifier", "value"))
+    return next(numbered, next(iter(theirs), NOTHING))
 
 
 def write(draft: Draft, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,11 +116,12 @@ def write(draft: Draft, document: Mapping[str, Any]) -> dict[str, Any]:
     if answered is None:
         raise refuse("/referralReference", "the UUID of the message answered, where there is no in-reply-to")
     request_urn = draft.promise("ServiceRequest")
+    state = fhir_feedback.validated(document.get("note"))
     header = message_header(
         draft,
         RESPONSE,
         "new",
-        "servicerequest-response-referral",
+        f"servicerequest-response-{fhir_feedback.DEFINITIONS.get(state or '', 'referral')}",
         response={"identifier": answered, "code": "ok"},
         focus=[{"reference": request_urn}],
     )
@@ -119,15 +129,17 @@ def write(draft: Draft, document: Mapping[str, Any]) -> dict[str, Any]:
     case = {"system": terms.CASE, "value": draft.header.case}
     patient = draft.add({"resourceType": "Patient", "identifier": [case]})
     decided_by = add_professional(draft, document["decidedBy"])
-    if "reference" in document:
-        draft.add(_encounter(draft, document["reference"], patient))
+    if "reference" in document or state:
+        draft.add(_encounter(draft, document.get("reference"), state, patient))
+    if found := fhir_feedback.appointment(document.get("reasonText"), patient):
+        draft.add(found)
     draft.add(
         {"resourceType": "ServiceRequest"}
         | present(
             requisition=case,
             status=_STATUSES[document["outcome"]],
             intent="plan",
-            category=[concept(terms.MESSAGE_CATEGORIES, "referral")],
+            category=[concept(terms.MESSAGE_CATEGORIES, "validation" if state else "referral")],
             subject=patient,
             authoredOn=on_calendar(document.get("decidedAt")) or draft.when,
             performer=[decided_by],
@@ -151,11 +163,13 @@ def _reason_code(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [found] if found else []
 
 
-def _encounter(draft: Draft, reference: str, patient: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "resourceType": "Encounter",
-        "identifier": [{"system": f"{terms.AGENCY}:{draft.header.sender}", "value": reference}],
-        "status": "unknown",
-        "class": coding(terms.NULL_FLAVOR, "UNK", "unknown"),
-        "subject": patient,
-    }
+def _encounter(
+    draft: Draft, reference: str | None, state: str | None, patient: Mapping[str, str]
+) -> dict[str, Any]:
+    system = f"{terms.AGENCY}:{draft.header.sender}"
+    return {"resourceType": "Encounter"} | present(
+        identifier=[{"system": system, "value": reference}] if reference else [],
+        status=state or "unknown",
+        **{"class": coding(terms.NULL_FLAVOR, "UNK", "unknown")},
+        subject=patient,
+    )

@@ -17,6 +17,7 @@ from gateway.messages import Problem
 
 REQUEST = "servicerequest-request"
 RESPONSE = "servicerequest-response"
+NOT_SUPPORTED = "event not supported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def open_message(document: Mapping[str, Any]) -> Message:
     header_at, header = _only(bundle, "MessageHeader")
     event = text(header, "eventCoding", "code")
     if event not in (REQUEST, RESPONSE):
-        raise refuse(f"{header_at}/eventCoding/code", f"event not supported: only {REQUEST} and {RESPONSE}")
+        raise refuse(f"{header_at}/eventCoding/code", f"{NOT_SUPPORTED}: only {REQUEST} and {RESPONSE}")
     reason = code_of(header, "reason", terms.MESSAGE_REASONS) or "new"
     if reason not in ("new", "update", "delete"):
         raise refuse(f"{header_at}/reason/coding/0/code", "one of: new, update, delete")

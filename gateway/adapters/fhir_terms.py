@@ -17,6 +17,7 @@ HL7: Final = "http://terminology.hl7.org/CodeSystem"
 
 EVENTS: Final = f"{NHS}/CodeSystem/message-events-bars"
 MESSAGE_REASONS: Final = f"{NHS}/CodeSystem/message-reason-bars"
+USE_CASES: Final = f"{NHS}/CodeSystem/usecases-categories-bars"
 MESSAGE_CATEGORIES: Final = f"{NHS}/CodeSystem/message-category-servicerequest"
 FLAG_CATEGORIES: Final = f"{NHS}/CodeSystem/flag-categories-bars"
 SAFEGUARDING: Final = f"{NHS}/CodeSystem/safeguarding-codes-bars"
@@ -40,6 +41,8 @@ FIELD: Final = "urn:referral-gateway:field"
 """Codes are JSON pointers into the canonical document: fields that FHIR has no place for (fhir_fields)."""
 AGENCY: Final = "urn:referral-gateway:agency"
 CASE: Final = "urn:referral-gateway:case"
+STAGE: Final = "urn:referral-gateway:stage"
+"""An extension of the ServiceRequest that the FHIR face answers: how far its envelope has come."""
 CONCERN_CATEGORY: Final = "urn:referral-gateway:concern-category"
 IMMEDIATE_DANGER: Final = "urn:referral-gateway:immediate-danger"
 CONSENT_STATUS: Final = "urn:referral-gateway:consent-status"
@@ -65,6 +68,7 @@ URGENCY_OF_PRIORITY: Final = {"routine": "routine", "urgent": "urgent", "asap": 
 PRIORITY_OF_URGENCY: Final = {"routine": "routine", "urgent": "urgent", "emergency": "stat"}
 GENDER_CODES: Final = {"male": "1", "female": "2", "other": "9", "unknown": "X"}
 LANGUAGE_TAG: Final = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8}){0,5}")
+FHIR_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 SNOMED_OR_U: Final = re.compile(r"U|[0-9]{6,18}")
 CONTACT_ROLES: Final = {"N": "next-of-kin", "C": "emergency-contact"}
 

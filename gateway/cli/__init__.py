@@ -11,7 +11,18 @@ import sys
 import typer
 
 from gateway import __version__
-from gateway.cli import backup, broker, client, conformance, dead_letters, inspect, node, sandbox, setup
+from gateway.cli import (
+    backup,
+    broker,
+    client,
+    conformance,
+    dead_letters,
+    governance,
+    inspect,
+    node,
+    sandbox,
+    setup,
+)
 from gateway.cli.common import Exit
 from gateway.errors import StartupError
 from gateway.observability import logs
@@ -41,6 +52,7 @@ def _root(
 
 
 setup.register(app)
+governance.register(setup.directory_app)
 broker.register(app)
 node.register(app)
 client.register(app)

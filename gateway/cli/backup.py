@@ -15,7 +15,7 @@ from gateway.cli.common import Exit, Json, NodeFolder, fail, show, timestamp
 from gateway.cli.database import in_database
 from gateway.crypto import backup as sealed
 from gateway.crypto.backup import BackupInvalid
-from gateway.directory import file as directory_file
+from gateway.directory.opening import open_directory
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
 from gateway.store import dump, reconciliations
@@ -82,7 +82,7 @@ def restore(
     holds of it is not handed over: it may have been, in the time that is missing.
     """
     settings = config.load(node)
-    directory = directory_file.load(settings.path(settings.node.directory))
+    directory = open_directory(settings.directory()).current
     own = [AgencyId(agency) for agency in settings.node.agencies]
     peers = [agency for agency in sorted(directory.agencies) if agency not in own]
     passphrase = _passphrase(passphrase_file)
@@ -151,7 +151,7 @@ def reconcile_ask(
     Envelopes that never arrived are sent again; nothing is held back meanwhile.
     """
     settings = config.load(node)
-    directory = directory_file.load(settings.path(settings.node.directory))
+    directory = open_directory(settings.directory()).current
     own = [AgencyId(agency) for agency in settings.node.agencies]
     since = time.time_ns() // 1_000_000 - hours * HOUR
 

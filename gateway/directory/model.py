@@ -140,9 +140,10 @@ NEVER = 2**62
 class Directory:
     """The directory as the road asks it. Immutable; a refresh makes a new one."""
 
-    def __init__(self, document: DirectoryDocument) -> None:
+    def __init__(self, document: DirectoryDocument, until: int | None = None) -> None:
+        """`until`: milliseconds; when what vouches for the document expires, if that is sooner."""
         self.document = document
-        self.expires = _ms(document.expires)
+        self.expires = _ms(document.expires) if until is None else min(until, _ms(document.expires))
         self.agencies: Mapping[AgencyId, Agency] = {
             AgencyId(entry.id): Agency(
                 AgencyId(entry.id),
@@ -214,10 +215,10 @@ def _agreement(entry: AgreementEntry) -> Agreement:
     )
 
 
-def parse(data: bytes) -> Directory:
-    """Read a directory document. Raises DirectoryInvalid."""
+def parse(data: bytes, until: int | None = None) -> Directory:
+    """Read a directory document; for `until` see Directory. Raises DirectoryInvalid."""
     try:
-        return Directory(DirectoryDocument.model_validate_json(data))
+        return Directory(DirectoryDocument.model_validate_json(data), until)
     except ValidationError as error:
         raise DirectoryInvalid(problems_of(error)) from None
 

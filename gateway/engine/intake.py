@@ -418,6 +418,7 @@ class Intake:
             status.recalled,
             warnings,
             ladders,
+            repeated=True,
         )
 
     async def status(self, agency: AgencyId, message_id: MessageId) -> MessageStatus:

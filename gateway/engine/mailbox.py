@@ -73,6 +73,10 @@ class Mailbox:
             original=(carried.original.adapter, carried.original.media_type) if carried.original else None,
         )
 
+    async def holds(self, agency: AgencyId, message_id: MessageId) -> bool:
+        """See Receiving.holds."""
+        return await self._parts.store.read(lambda s: inbox.get(s, agency, message_id)) is not None
+
     async def original(self, agency: AgencyId, message_id: MessageId) -> Native:
         """See Receiving.original."""
         _, carried = await self._open(agency, message_id)

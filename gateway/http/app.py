@@ -12,9 +12,19 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.errors import GatewayError, RefusedByUs
-from gateway.http import inbox, mesh_face, openapi, page, problems, submissions
+from gateway.http import (
+    fhir_face,
+    fhir_outcome,
+    inbox,
+    mesh_face,
+    openapi,
+    page,
+    problems,
+    submissions,
+)
 from gateway.http.connection import Connection
-from gateway.http.keys import LIMITS, PRINCIPAL, RECEIVING, SENDING
+from gateway.http.fhir_routing import Addressing
+from gateway.http.keys import FHIR, LIMITS, PRINCIPAL, RECEIVING, SENDING
 from gateway.http.limits import InFlight, Limits, RateLimit
 from gateway.http.mesh_keys import Mesh
 from gateway.http.ports import Authenticator, Receiving, Sending
@@ -51,14 +61,20 @@ def make_app(
     limits: Limits,
     observe: Observe = lambda method, route, status, seconds: None,
     on_error: OnError = lambda error: None,
+    fhir: Addressing | None = None,
     mesh: Mesh | None = None,
 ) -> web.Application:
-    """Build the API over the node's services; with `mesh`, the mailbox API of NHS MESH beside it."""
-    app = web.Application(middlewares=[_Gate(authenticator, limits, observe, on_error).middleware])
+    """Build the API over the node's services; with `fhir` and `mesh`, these faces beside it."""
+    faces = ("/v1/", fhir_face.PREFIX) if fhir is not None else ("/v1/",)
+    app = web.Application(middlewares=[_Gate(authenticator, limits, observe, on_error, faces).middleware])
     app[SENDING], app[RECEIVING], app[LIMITS] = sending, receiving, limits
     app.on_response_prepare.append(_finish)
     for method, path, handler in ROUTES:
         app.router.add_route(method, path, handler)
+    if fhir is not None:
+        app[FHIR] = fhir
+        for method, path, handler in fhir_face.ROUTES:
+            app.router.add_route(method, path, handler)
     app.router.add_get("/openapi.json", openapi.serve)
     app.router.add_get("/docs", page.serve)
     app.router.add_get("/", _to_docs)
@@ -71,13 +87,19 @@ class _Gate:
     """Every request passes here: who, how many, how long, and problem documents for whatever fails."""
 
     def __init__(
-        self, authenticator: Authenticator, limits: Limits, observe: Observe, on_error: OnError
+        self,
+        authenticator: Authenticator,
+        limits: Limits,
+        observe: Observe,
+        on_error: OnError,
+        faces: tuple[str, ...],
     ) -> None:
         self._authenticator = authenticator
         self._in_flight = InFlight(limits.requests)
         self._rate = RateLimit(limits.rate, limits.burst)
         self._observe = observe
         self._on_error = on_error
+        self._faces = faces
 
     @property
     def middleware(self) -> Middleware:
@@ -99,7 +121,7 @@ class _Gate:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            if not request.path.startswith("/v1/"):
+            if not request.path.startswith(self._faces):
                 return await handler(request)
             self._admit(request)
             if request.method == "GET" and request.path == "/v1/inbox":
@@ -107,16 +129,24 @@ class _Gate:
             with self._in_flight:
                 return await handler(request)
         except GatewayError as error:
-            return problems.response(error)
+            return self._refusal(request, error)
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            return problems.of_http(error)
+            return self._refusal(request, error)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the last resort: no traceback reaches a caller
             self._on_error(error)
-            return problems.response(GatewayError("internal-error"))
+            return self._refusal(request, GatewayError("internal-error"))
+
+    def _refusal(self, request: web.Request, error: GatewayError | web.HTTPException) -> web.Response:
+        """In the form of the face that was asked: an OperationOutcome, or a problem document."""
+        if fhir_face.PREFIX in self._faces and request.path.startswith(fhir_face.PREFIX):
+            if isinstance(error, GatewayError):
+                return fhir_outcome.refusal(request, error)
+            return fhir_outcome.of_http(request, error)
+        return problems.response(error) if isinstance(error, GatewayError) else problems.of_http(error)
 
     def _admit(self, request: web.Request) -> None:
         given = request.headers.getall("Authorization", [])

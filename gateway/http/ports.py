@@ -103,6 +103,8 @@ class MessageStatus:
     warnings: tuple[Problem, ...]
     """Only in the answer to POST; a status read later has none (they travel sealed)."""
     ladders: tuple[Ladder, ...]
+    repeated: bool = False
+    """In the answer to POST: this very request was accepted before, and this is the first answer again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,10 @@ class Receiving(Protocol):
 
         `*/*` and an empty `accept` mean canonical JSON (application/json).
         """
+        ...
+
+    async def holds(self, agency: AgencyId, message_id: MessageId) -> bool:
+        """Whether this message came for `agency`, whatever became of it."""
         ...
 
     async def original(self, agency: AgencyId, message_id: MessageId) -> Native:

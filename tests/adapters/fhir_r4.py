@@ -12,16 +12,18 @@ from datetime import datetime
 from typing import Any
 
 _TYPES = {
-    "Bundle": "id:id meta:Meta type!:code timestamp:instant entry*:Bundle.entry",
-    "Bundle.entry": "fullUrl:uri resource:Resource",
+    "Bundle": "id:id meta:Meta type!:code timestamp:instant total:integer entry*:Bundle.entry",
+    "Bundle.entry": "fullUrl:uri resource:Resource search:Bundle.entry.search",
+    "Bundle.entry.search": "mode:code",
     "MessageHeader": "meta:Meta eventCoding!:Coding destination*:MessageHeader.destination "
     "sender:Reference "
     "source!:MessageHeader.source reason:CodeableConcept response:MessageHeader.response focus*:Reference "
     "definition:uri",
     "MessageHeader.destination": "endpoint!:uri receiver:Reference",
     "MessageHeader.source": "name:string software:string version:string contact:ContactPoint endpoint!:uri",
-    "MessageHeader.response": "identifier!:id code!:code",
-    "ServiceRequest": "meta:Meta basedOn*:Reference requisition:Identifier status!:code intent!:code "
+    "MessageHeader.response": "identifier!:id code!:code details:Reference",
+    "ServiceRequest": "id:id meta:Meta extension*:Extension basedOn*:Reference requisition:Identifier "
+    "status!:code intent!:code "
     "category*:CodeableConcept priority:code subject!:Reference encounter:Reference occurrencePeriod:Period "
     "authoredOn:dateTime requester:Reference performer*:Reference reasonCode*:CodeableConcept "
     "supportingInfo*:Reference note*:Annotation patientInstruction:string",
@@ -39,6 +41,8 @@ _TYPES = {
     "telecom*:ContactPoint",
     "Encounter": "meta:Meta identifier*:Identifier status!:code class!:Coding subject:Reference "
     "period:Period",
+    "Appointment": "status!:code start:instant end:instant participant!*:Appointment.participant",
+    "Appointment.participant": "actor:Reference status!:code",
     "CarePlan": "meta:Meta status!:code intent!:code subject!:Reference encounter:Reference "
     "supportingInfo*:Reference activity*:CarePlan.activity",
     "CarePlan.activity": "outcomeCodeableConcept*:CodeableConcept",
@@ -53,7 +57,8 @@ _TYPES = {
     "Observation.component": "code!:CodeableConcept valueQuantity:Quantity valueString:string "
     "valueBoolean:boolean valueInteger:integer",
     "Meta": "lastUpdated:instant profile*:uri",
-    "Extension": "url!:uri valueBoolean:boolean valueCodeableConcept:CodeableConcept",
+    "Extension": "url!:uri extension*:Extension valueBoolean:boolean valueCode:code valueString:string "
+    "valueCodeableConcept:CodeableConcept",
     "Coding": "system:uri version:string code:code display:string",
     "CodeableConcept": "coding*:Coding text:string",
     "Identifier": "extension*:Extension use:code system:uri value:string",
@@ -62,9 +67,32 @@ _TYPES = {
     "country:string period:Period",
     "ContactPoint": "system:code value:string use:code rank:integer",
     "Period": "start:dateTime end:dateTime",
-    "Reference": "reference:string display:string",
+    "Reference": "reference:string type:uri identifier:Identifier display:string",
     "Annotation": "text!:string",
     "Quantity": "value:decimal",
+    "OperationOutcome": "id:id meta:Meta issue!*:OperationOutcome.issue",
+    "OperationOutcome.issue": "severity!:code code!:code details:CodeableConcept diagnostics:string "
+    "location*:string expression*:string",
+    "CapabilityStatement": "id:id version:string name:string title:string status!:code date!:dateTime "
+    "description:string kind!:code software:Capability.software "
+    "implementation:Capability.implementation fhirVersion!:code format!*:code rest*:Capability.rest "
+    "messaging*:Capability.messaging",
+    "Capability.software": "name!:string version:string",
+    "Capability.implementation": "description!:string",
+    "Capability.rest": "mode!:code security:Capability.security resource*:Capability.resource "
+    "operation*:Capability.operation",
+    "Capability.security": "description:string",
+    "Capability.resource": "type!:code documentation:string interaction*:Capability.interaction "
+    "versioning:code searchParam*:Capability.searchParam",
+    "Capability.interaction": "code!:code",
+    "Capability.searchParam": "name!:string type!:code",
+    "Capability.operation": "name!:string definition!:uri",
+    "Capability.messaging": "supportedMessage*:Capability.supportedMessage",
+    "Capability.supportedMessage": "mode!:code definition!:uri",
+    "MessageDefinition": "id:id url:uri name:string status!:code date!:dateTime description:string "
+    "useContext*:UsageContext eventCoding!:Coding focus*:MessageDefinition.focus",
+    "UsageContext": "code!:Coding valueCodeableConcept!:CodeableConcept",
+    "MessageDefinition.focus": "code!:code min!:integer max:string",
 }
 _DATE = r"\d{4}(-\d\d(-\d\d)?)?"
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
@@ -88,7 +116,8 @@ _BINDINGS = {  # required bindings of the codes we write
     "ServiceRequest.intent": {"plan"},
     "ServiceRequest.priority": {"routine", "urgent", "asap", "stat"},
     "Consent.status": {"active", "rejected", "inactive"},
-    "Encounter.status": {"planned", "in-progress", "unknown"},
+    "Encounter.status": {"planned", "in-progress", "finished", "unknown"},
+    "Appointment.status": {"noshow"},
     "MessageHeader.response.code": {"ok"},
 }
 
@@ -96,6 +125,11 @@ _BINDINGS = {  # required bindings of the codes we write
 def faults(bundle: Mapping[str, Any]) -> list[str]:
     """Where `bundle` is not what R4 allows, in words; empty when it is."""
     return [*_check(bundle, "Bundle", "Bundle"), *_references(bundle), *_invariants(bundle)]
+
+
+def resource_faults(resource: Mapping[str, Any]) -> list[str]:
+    """The same for one resource that need not be a message."""
+    return list(_check(resource, "Resource", str(resource.get("resourceType"))))
 
 
 def _check(value: Any, kind: str, where: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from gateway.adapters.base import Native
 from gateway.errors import RefusedByUs
 from gateway.http.app import Server, make_app, serve
 from gateway.http.client import Client
+from gateway.http.fhir_routing import Addressing
 from gateway.http.limits import Limits
 from gateway.http.ports import (
     Answered,
@@ -82,6 +83,8 @@ class FakeNode:
         self.hold: asyncio.Event | None = None
         """When set, `submit` waits for it before it answers."""
         self.break_attachment: Exception | None = None
+        self.repeated = False
+        """When true, `submit` answers as to a request that was accepted before."""
 
     def authenticate(self, token: str) -> Principal | None:
         return TOKENS.get(token)
@@ -115,6 +118,7 @@ class FakeNode:
                 )
                 for to in submission.recipients
             ),
+            repeated=self.repeated,
         )
         self.statuses[status.message_id] = replace(status, warnings=())
         return status
@@ -200,6 +204,9 @@ class FakeNode:
             raise RefusedByUs("not-acceptable")
         infos = tuple(info for info, _ in item.files)
         return OpenedMessage(item.entry, native, (Problem("/a", "a rule"),), infos, ("fhir-bars", FHIR))
+
+    async def holds(self, agency: AgencyId, message_id: MessageId) -> bool:
+        return agency == POLICE and any(item.entry.header.message_id == message_id for item in self.items)
 
     async def original(self, agency: AgencyId, message_id: MessageId) -> Native:
         self._item(agency, message_id)
@@ -301,7 +308,7 @@ async def read_answer(reader: asyncio.StreamReader) -> bytes:
 
 
 @asynccontextmanager
-async def serving(limits: Limits | None = None) -> AsyncIterator[World]:
+async def serving(limits: Limits | None = None, fhir: Addressing | None = None) -> AsyncIterator[World]:
     """A world, closed at the end."""
     node = FakeNode()
     observed: asyncio.Queue[tuple[str, str, int]] = asyncio.Queue()
@@ -313,6 +320,7 @@ async def serving(limits: Limits | None = None) -> AsyncIterator[World]:
         limits=limits or Limits(),
         observe=lambda method, route, status, seconds: observed.put_nowait((method, route, status)),
         on_error=errors.append,
+        fhir=fhir,
     )
     server = await serve(app, "127.0.0.1", 0, shutdown=5)
     url = f"http://127.0.0.1:{server.port}"

@@ -1,0 +1,154 @@
+"""Commands of those who govern the directory: key, init, propose, sign, publish, rotate, status, diff."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.common import Json, show
+from gateway.crypto import governance
+from gateway.errors import StartupError
+
+if TYPE_CHECKING:
+    from gateway.directory.repository import Repository, Staged
+
+Repo = Annotated[Path, typer.Argument(metavar="REPOSITORY", help="Folder of the repository.")]
+KeyFile = Annotated[
+    Path, typer.Option("--key", help="Your private key file, as `gateway directory key` made it.")
+]
+Passphrase = Annotated[Path, typer.Option(help="File that holds the key's passphrase.")]
+NewFile = Annotated[Path, typer.Option("--directory", "-d", help="The directory file to distribute.")]
+
+
+def register(directory_app: typer.Typer) -> None:
+    """Add these commands to `gateway directory`."""
+    for command in (key, init, propose, rotate, sign, publish, status, diff):
+        directory_app.command()(command)
+
+
+def key(
+    file: Annotated[
+        Path, typer.Argument(help="The private key goes here, the public one beside it as FILE.pub.")
+    ],
+    passphrase_file: Passphrase,
+) -> None:
+    """Make a governance or publisher key. Keep the file offline; hand out FILE.pub."""
+    from gateway.directory import repository  # noqa: PLC0415 - tuf is loaded where it is used
+
+    if file.exists():
+        raise StartupError(f"{file} exists already: it is never overwritten")
+    pem, private = governance.new_key(_passphrase(passphrase_file))
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as handle:
+        handle.write(pem)
+    public = base64.b64encode(governance.raw(private.public_key())).decode()
+    keyid = repository.keyid(private)
+    Path(f"{file}.pub").write_text(json.dumps({"keyid": keyid, "ed25519": public}, indent=1) + "\n", "utf-8")
+    typer.echo(f"key {keyid}")
+
+
+def init(
+    folder: Repo,
+    directory: NewFile,
+    root_key: Annotated[list[Path], typer.Option(help="Public key of one who governs; repeat for each.")],
+    publisher_key: Annotated[Path, typer.Option(help="Public key of whoever publishes.")],
+    threshold: Annotated[int, typer.Option(help="How many who govern must sign.", min=1)] = 2,
+) -> None:
+    """Begin a repository: stage its first root and directory, for governance to sign."""
+    repository, made = _repository(folder)
+    holders = [_public(made, one) for one in root_key]
+    repository.init(holders, threshold, _public(made, publisher_key), _bytes(directory), made.now())
+    _staged(repository.staged())
+
+
+def propose(folder: Repo, directory: NewFile) -> None:
+    """Stage a new version of the directory."""
+    repository, made = _repository(folder)
+    repository.propose(_bytes(directory), made.now())
+    for line in made.differences(repository.directory(), repository.directory(staged=True)):
+        typer.echo(line)
+    _staged(repository.staged())
+
+
+def rotate(
+    folder: Repo,
+    add: Annotated[list[Path] | None, typer.Option(help="Public key that joins; repeat for several.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="Key id that leaves; repeat for several.")] = None,
+    threshold: Annotated[int | None, typer.Option(help="How many must sign from now on.", min=1)] = None,
+) -> None:
+    """Stage a root with other governance keys. As many of the old ones as must must sign it too."""
+    repository, made = _repository(folder)
+    joining = [_public(made, one) for one in add or ()]
+    repository.rotate(add=joining, remove=remove or (), threshold=threshold, now=made.now())
+    _staged(repository.staged())
+
+
+def sign(folder: Repo, key_file: KeyFile, passphrase_file: Passphrase) -> None:
+    """Sign what is staged. Look at it first: `gateway directory diff`."""
+    repository, _ = _repository(folder)
+    _staged(repository.sign(governance.load_key(_bytes(key_file), _passphrase(passphrase_file))))
+
+
+def publish(folder: Repo, key_file: KeyFile, passphrase_file: Passphrase) -> None:
+    """Publish what enough have signed, and renew the dates. Repeat it weekly: nodes refuse a stale mirror."""
+    repository, made = _repository(folder)
+    private = governance.load_key(_bytes(key_file), _passphrase(passphrase_file))
+    typer.echo(f"version {repository.publish(private, made.now())} is published in {folder}.")
+
+
+def status(folder: Repo, as_json: Json = False) -> None:
+    """Print versions, dates, keys and what waits for signatures."""
+    found = _repository(folder)[0].status()
+    if as_json:
+        show(found)
+        return
+    typer.echo(f"{found['threshold']} of {len(found['governance_keys'])} must sign:")
+    for keyid in found["governance_keys"]:
+        typer.echo(f"  {keyid}")
+    for role, one in found["published"].items():
+        typer.echo(f"{role:<10} version {one['version']}, expires {one['expires']}")
+    for one in found["staged"]:
+        signed = f"{one['signatures']} of {one['needed']} signatures"
+        typer.echo(f"staged: {one['role']} version {one['version']}, {signed}")
+
+
+def diff(folder: Repo) -> None:
+    """Print what the staged directory changes: agencies, their keys, agreements."""
+    repository, made = _repository(folder)
+    for line in made.differences(repository.directory(), repository.directory(staged=True)):
+        typer.echo(line)
+
+
+def _repository(folder: Path) -> tuple[Repository, Any]:
+    from gateway.directory import repository  # noqa: PLC0415 - tuf is loaded where it is used
+
+    return repository.Repository(folder), repository
+
+
+def _staged(found: Sequence[Staged]) -> None:
+    for one in found:
+        typer.echo(f"{one.role} version {one.version}: {one.signed} of {one.threshold} signatures")
+
+
+def _public(made: Any, file: Path) -> Any:
+    try:
+        return made.public(base64.b64decode(json.loads(_bytes(file))["ed25519"], validate=True))
+    except (ValueError, KeyError, TypeError):
+        raise StartupError(f"{file} is not a public key that `gateway directory key` made") from None
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise StartupError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _passphrase(file: Path) -> bytes:
+    return _bytes(file).strip()
