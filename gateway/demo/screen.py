@@ -33,7 +33,7 @@ class Screen:
     """Shows the story as it happens; silent when a program reads the output."""
 
     def __init__(self, *, quiet: bool) -> None:
-        piped = None if sys.stdout.isatty() else 140
+        piped = None if sys.stdout.isatty() else 180
         self._console = Console(quiet=quiet, highlight=False, width=piped, soft_wrap=True)
         self._live = Live(console=self._console, refresh_per_second=8, transient=False)
         self._interactive = self._console.is_terminal and not quiet
@@ -91,7 +91,7 @@ class Screen:
 
 def _table(book: Sequence[Sent]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("message", "from", "to", "ladder", "receipts", "why"):
+    for column in ("message", "from", "to", "sent as", "read as", "ladder", "receipts", "why"):
         table.add_column(column, no_wrap=True)
     for sent in book:
         colour = _COLOUR.get(sent.stage, "white")
@@ -99,6 +99,8 @@ def _table(book: Sequence[Sent]) -> Table:
             sent.title,
             sent.sender.removeprefix("northtown-"),
             sent.recipient.removeprefix("northtown-"),
+            sent.sent_as,
+            sent.read_as,
             f"[{colour}]{_LADDER[sent.stage]}[/]",
             str(len(sent.receipts)) if sent.receipts else "",
             sent.refused or sent.reason,

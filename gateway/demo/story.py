@@ -24,6 +24,16 @@ PATIENCE = 30.0
 CANONICAL = "application/json"
 FHIR_JSON = "application/fhir+json"
 FHIR_XML = "application/fhir+xml"
+OURS = "application/vnd.referral-gateway."
+
+SPEAKS = {
+    ACADEMY: "text/html",
+    HOSPITAL: FHIR_JSON,
+    POLICE: f"{OURS}pole+json",
+    HOUSING: f"{OURS}duty-to-refer+json",
+    COUNCIL: f"{OURS}early-help+json",
+}
+"""In which format each agency's own system reads; canonical JSON where a message has no form in it."""
 
 
 @dataclass(slots=True)
@@ -43,6 +53,9 @@ class Sent:
     """The reason code of a `rejected` receipt."""
     receipts: list[str] = field(default_factory=list, repr=False)
     """Signed receipts, base64url."""
+    sent_as: str = ""
+    read_as: str = ""
+    """Formats, by the end of their media types."""
 
     @property
     def final(self) -> bool:
@@ -65,14 +78,18 @@ class Story:
         """The whole story."""
         prevent, hospital_case, xml_case = await asyncio.gather(
             self.refer(
-                "Year 10 pupil: Prevent referral", ACADEMY, POLICE, Purpose.PREVENT, *example("prevent")
+                "Year 10 pupil: Prevent referral",
+                ACADEMY,
+                POLICE,
+                Purpose.PREVENT,
+                *native("ctf-concern", "school-to-prevent.json", f"{OURS}ctf-concern+json"),
             ),
             self.refer(
                 "Child seen in A&E: safeguarding",
                 HOSPITAL,
                 COUNCIL,
                 Purpose.SAFEGUARDING_CHILDREN,
-                *native("ed-to-childrens-social-care.json", FHIR_JSON),
+                *native("fhir-bars", "ed-to-childrens-social-care.json", FHIR_JSON),
                 attachment=b"%PDF-1.7 body map, fictional " + b"." * 2_000_000,
             ),
             self.refer(
@@ -80,7 +97,7 @@ class Story:
                 HOSPITAL,
                 POLICE,
                 Purpose.PREVENT,
-                *native("mental-health-to-police-prevent.xml", FHIR_XML),
+                *native("fhir-bars", "mental-health-to-police-prevent.xml", FHIR_XML),
             ),
         )
         await self.collect(POLICE, prevent)
@@ -92,18 +109,18 @@ class Story:
 
         housing, early_help = await asyncio.gather(
             self.refer(
-                "Police pass one person on to housing",
+                "Duty to refer: nowhere to go on release",
                 POLICE,
                 HOUSING,
                 Purpose.HOMELESSNESS,
-                *example("housing"),
+                *native("duty-to-refer", "prison-to-council.json", f"{OURS}duty-to-refer+json"),
             ),
             self.refer(
-                "Police pass another on to the council",
+                "Police pass a family on to the council",
                 POLICE,
                 COUNCIL,
                 Purpose.EARLY_HELP,
-                *example("early_help"),
+                *native("pole", "police-early-help-referral.json", SPEAKS[POLICE]),
             ),
         )
         await self.collect(HOUSING, housing)
@@ -140,7 +157,7 @@ class Story:
         attachment: bytes | None = None,
     ) -> Sent:
         """Send a message and enter it in the book."""
-        entry = Sent(title, sender, recipient, purpose)
+        entry = Sent(title, sender, recipient, purpose, sent_as=short(media_type))
         self.book.append(entry)
         self.sent_bodies.append((media_type, body))
         self.on_change()
@@ -168,7 +185,7 @@ class Story:
     async def decide(self, title: str, agency: AgencyId, about: Sent, outcome: str) -> None:
         """The recipient answers a referral with a decision, and the referrer collects it."""
         decision = await self.refer(
-            title, agency, about.sender, about.purpose, CANONICAL, decision_body(outcome), in_reply_to=about
+            title, agency, about.sender, about.purpose, *answer_of(agency, outcome), in_reply_to=about
         )
         await self.collect(about.sender, decision)
 
@@ -180,7 +197,8 @@ class Story:
         async with asyncio.timeout(PATIENCE):
             while not await self._arrived(agency, sent):
                 pass
-            await client.open(sent.message_id)
+            opened = await client.open(sent.message_id, accept=f"{SPEAKS[agency]}, {CANONICAL};q=0.5")
+            sent.read_as = short(opened.media_type)
             if reject is None:
                 await client.ack([sent.message_id])
             else:
@@ -216,9 +234,7 @@ class Story:
 
 
 _EXAMPLES = {
-    "prevent": "school_prevent_referral.json",
     "housing": "police_housing_referral.json",
-    "early_help": "police_early_help_referral.json",
     "adult": "hospital_adult_referral.json",
 }
 
@@ -229,20 +245,34 @@ def example(name: str) -> tuple[str, bytes]:
     return CANONICAL, (folder / _EXAMPLES[name]).read_bytes()
 
 
-def native(name: str, media_type: str) -> tuple[str, bytes]:
-    """One of our examples in the health sector's own format."""
-    folder = resources.files("gateway.adapters") / "examples" / "fhir-bars"
+def native(adapter: str, name: str, media_type: str) -> tuple[str, bytes]:
+    """One of our examples in a sector's own format."""
+    folder = resources.files("gateway.adapters") / "examples" / adapter
     return media_type, (folder / name).read_bytes()
 
 
-def decision_body(outcome: str) -> bytes:
-    """One of our example decisions."""
+_DECISIONS = {
+    (POLICE, "declined"): ("pole", "declined.json"),
+    (COUNCIL, "more-information-needed"): ("early-help", "more-information-needed.json"),
+}
+"""Decisions in the format of whoever decides; the others are canonical."""
+
+
+def answer_of(agency: AgencyId, outcome: str) -> tuple[str, bytes]:
+    """An example decision of this agency's, with its media type."""
+    if own := _DECISIONS.get((agency, outcome)):
+        return native(*own, SPEAKS[agency])
     folder = resources.files("gateway.schemas") / "examples" / "decision"
     for entry in sorted(folder.iterdir(), key=lambda e: e.name):
         body = entry.read_bytes()
         if json.loads(body).get("outcome") == outcome:
-            return body
+            return CANONICAL, body
     raise LookupError(outcome)
+
+
+def short(media_type: str) -> str:
+    """What a person would call the format: `pole` of `application/vnd.referral-gateway.pole+json`."""
+    return media_type.rpartition("/")[2].rpartition(".")[2].removesuffix("+json")
 
 
 def nhs_examples(shared: Path) -> Sequence[tuple[str, str, bytes]]:
