@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,41 @@ def test_every_council_example_is_read_or_refused_for_its_reason(shared_data: Pa
         "valid_submission_with_file.json",
     }, "the others are definitions of forms and schemas, not submissions"
     assert "a list of questions: the webhook's JSON" in forms["report-a-terrorist.json"]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=list(NAMED))
+def test_what_is_written_for_a_form_platform_satisfies_its_published_schema(
+    message: Canonical, shared_data: Path
+) -> None:
+    folder = shared_data / "local-authority"
+    for name, file in (
+        ("govuk-forms", "govuk-forms/json_submission_schema_v1.json"),
+        ("moj-forms", "moj-forms/schemas/submission_payload.json"),
+    ):
+        schema = json.loads((folder / file).read_bytes())
+        Draft202012Validator(schema).validate(json.loads(written(name, message).body))
+
+
+def test_a_council_adds_a_map_of_its_own_form_as_the_guide_says() -> None:
+    guide = (ROOT / "docs" / "adapters.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(from gateway.adapters import forms\n.*?)```", guide, re.DOTALL)
+    place: dict[str, Any] = {}
+    exec(example, place)
+    form = {
+        "form_name": "Worried about a neighbour",
+        "answers": [
+            {"question_id": "7", "question_text": "Who?", "answer_text": "Jo Bloggs"},
+            {"question_id": "9", "question_text": "How soon?", "answer_text": "This week"},
+            {"question_id": "11", "question_text": "Why?", "answer_text": "Not seen for days"},
+        ],
+    }
+    own = place["ADAPTER"]
+    message = own.to_canonical(Native(own.media_types[0], json.dumps(form).encode()))
+    assert schemas.validate("referral", 1, message.document) == []
+    assert message.document["person"]["name"] == [{"text": "Jo Bloggs"}]
+    assert message.document["urgency"] == "urgent"
+    assert message.document["concern"]["narrative"] == "Why?: Not seen for days"
+    assert Registry([own]).choose("application/vnd.northtown-council+json", None) is own
 
 
 def test_stray_text_in_a_census_file_is_passed_over_and_said() -> None:
