@@ -173,7 +173,6 @@ async def test_a_postgresql_whose_tables_somebody_has_locked(
             problem = await refusal(world.clients[SCHOOL])
             assert (problem.code, problem.status) == ("store-unavailable", 503)
             assert problem.retry_after
-            await until_not_ready(world, "store")
         await works_again(world)
 
 
