@@ -338,8 +338,9 @@ class PushSection(_Section):
     timeout: Annotated[float, Field(gt=0, le=300)] = Field(30.0, description="Seconds to answer in.")
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(4, description="Requests at once.")
     message_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = Field(
-        20 * 1024 * 1024,
-        description="Largest request, attachments included, bytes; what is larger can only be pulled.",
+        10 * 1024 * 1024,
+        description="Largest request, attachments in base64 included, bytes; what is larger can only be"
+        " pulled. A request under way takes about five times its size of memory.",
     )
 
     @model_validator(mode="after")

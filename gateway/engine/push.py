@@ -180,7 +180,7 @@ class Pusher:
         if opened.native.media_type != push_body.JSON:
             fits = not opened.attachments and len(opened.native.body) <= self._to.most
             return opened.native if fits else None
-        if sum(one.size for one in opened.attachments) > self._to.most:
+        if sum(one.size for one in opened.attachments) * 4 > self._to.most * 3:  # in base64
             return None
         files = {}
         for info in opened.attachments:
