@@ -31,6 +31,7 @@ from gateway.messages import FINAL_STAGES, UUID4, AgencyId, MessageId
 
 PATIENCE: Final = 3
 """Times a file may make the node fail before it is put into quarantine."""
+_OURS: Final = frozenset({"receipts.json", "problem.json"})
 FOLLOWED: Final = 50
 """Messages whose receipts are looked at in one round."""
 
@@ -201,7 +202,7 @@ class InFolder:
         folder_files.make(place)
         _write_receipts(place, one.name, status)
         if self._is.keep:
-            folder_files.move(self._work / one.name, place / one.name)
+            folder_files.move(self._work / one.name, _beside(place, one.name))
         else:
             folder_files.remove(self._work / one.name)
 
@@ -216,7 +217,7 @@ class InFolder:
         place = self._is.folder / "quarantine" / name
         folder_files.make(place)
         folder_files.write(place / "problem.json", _json({"file": one.name, **document}))
-        folder_files.move(self._work / one.name, place / one.name)
+        folder_files.move(self._work / one.name, _beside(place, one.name))
 
     async def _follow(self) -> None:
         """Bring receipts files up to date, some in each round; those that are final are left alone then."""
@@ -245,6 +246,11 @@ class InFolder:
 
     def _count(self, outcome: str) -> None:
         self._parts.metrics.folder_file(self._is.agency, outcome)
+
+
+def _beside(place: Path, name: str) -> Path:
+    """Where a file goes in a folder that holds a file of ours."""
+    return place / (f"file-{name}" if name in _OURS else name)
 
 
 def _key(name: str, body: bytes) -> str:

@@ -118,6 +118,17 @@ async def test_the_file_itself_is_kept_on_request_and_files_go_along(tmp_path: P
         assert (got / attachment["file"]).read_bytes() == b"%PDF\xff"
 
 
+async def test_a_file_of_the_name_of_one_of_ours_replaces_nothing(tmp_path: Path) -> None:
+    async with folders(tmp_path, keep=True) as (_, given, _got):
+        drop(given, name="receipts.json")
+        drop(given, b"{}", name="problem.json")
+        await until(lambda: delivered(given), "delivered")
+        await until(lambda: list(given.glob("quarantine/*/file-problem.json")), "refused")
+        assert list(given.glob("done/*/file-receipts.json"))
+        (reason,) = given.glob("quarantine/*/problem.json")
+        assert json.loads(reason.read_bytes())["file"] == "problem.json"
+
+
 async def test_a_file_that_is_still_being_written_is_left_alone(tmp_path: Path) -> None:
     body = json.dumps(referral()).encode()
     async with folders(tmp_path) as (_, given, _got):
