@@ -6,6 +6,8 @@ docs/config.md are generated from the descriptions here.
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import ssl
 import tomllib
 from pathlib import Path
@@ -22,14 +24,18 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.crypto import webhook
 from gateway.directory.opening import DirectoryPlace
 from gateway.errors import StartupError
 from gateway.http.fhir_routing import Addressing
-from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose
+from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sensitive
 from gateway.schemas import TYPES
 from gateway.transport.tls import client_context, server_context
 
 Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
+MediaType = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}$", to_lower=True)
+]
 Port = Annotated[int, Field(ge=0, le=65535)]
 MailboxId = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_-]{1,100}$")]
 WorkflowId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,255}$")]
@@ -302,6 +308,101 @@ class MeshSection(_Section):
         return self
 
 
+class PushSection(_Section):
+    """An agency's own server that its messages are pushed to (docs/push.md); one for each agency."""
+
+    agency: Id = Field(description="The agency, one of `node.agencies`.")
+    url: str = Field(
+        description="https:// URL of its server; for `fhir` the base, without `$process-message`."
+    )
+    kind: Literal["webhook", "fhir"] = Field(
+        "webhook",
+        description="`webhook`: signed as Standard Webhooks. `fhir`: to `$process-message`, as BaRS.",
+    )
+    format: MediaType = Field(
+        "application/json", description="Media type: canonical JSON, or one that an adapter writes."
+    )
+    secret_file: Path | None = Field(
+        None,
+        description="File (mode 0600) with the webhook secret, `whsec_...`, on a line; a second line while"
+        " one secret replaces another. Required for `webhook`.",
+    )
+    token_file: Path | None = Field(None, description="File (mode 0600) with a bearer token to send along.")
+    ca_file: Path | None = Field(
+        None, description="Authorities the server's certificate may be of, PEM; without it the machine's own."
+    )
+    allow_http: bool = Field(False, description="Allow http:// to a server that is not on this machine.")
+    original: bool = Field(
+        False, description="Send what the sender's system wrote along, in base64; application/json only."
+    )
+    timeout: Annotated[float, Field(gt=0, le=300)] = Field(30.0, description="Seconds to answer in.")
+    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(4, description="Requests at once.")
+    message_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = Field(
+        10 * 1024 * 1024,
+        description="Largest request, attachments in base64 included, bytes; what is larger can only be"
+        " pulled. A request under way takes about five times its size of memory.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"https", "http"} or not parts.hostname or parts.fragment:
+            raise ValueError("url must begin with https:// and name a server")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("url must not hold a password: name a token_file")
+        if parts.scheme == "http" and not (self.allow_http or _is_loopback(parts.hostname)):
+            raise ValueError("url must begin with https://, unless allow_http says otherwise")
+        if parts.scheme == "http" and self.ca_file:
+            raise ValueError("ca_file needs https://")
+        if (self.kind == "webhook") != (self.secret_file is not None):
+            raise ValueError("kind webhook needs a secret_file, kind fhir has none")
+        if self.kind == "fhir" and parts.query:
+            raise ValueError("kind fhir takes a base URL without a query")
+        if self.kind == "fhir" and not self.format.startswith("application/fhir+"):
+            raise ValueError("kind fhir takes the format application/fhir+json or application/fhir+xml")
+        if self.original and self.format != "application/json":
+            raise ValueError("original needs the format application/json")
+        return self
+
+
+class FolderSection(_Section):
+    """Files in folders, for an agency's system that can only export and import them (docs/folders.md)."""
+
+    agency: Id = Field(description="The agency, one of `node.agencies`.")
+    in_dir: Path | None = Field(None, description="Folder whose files are sent. It must exist.")
+    format: MediaType = Field("application/json", description="Media type of those files.")
+    adapter: str | None = Field(
+        None, description="The adapter that reads them, where the media type alone does not say."
+    )
+    to: tuple[Id, ...] = Field((), max_length=20, description="The agencies they are sent to.")
+    purpose: Purpose | None = Field(None, description="The purpose they are sent for.")
+    lawful_basis: LawfulBasis | None = Field(None, description="Its lawful basis.")
+    expires_in: Annotated[int, Field(ge=1, le=30 * 86400)] | None = Field(
+        None, description="Seconds until they expire; none: as `times.expires_in`."
+    )
+    keep: bool = Field(
+        False, description="Keep accepted files in `done/`; otherwise only their receipts stay there."
+    )
+    out_dir: Path | None = Field(
+        None, description="Folder that the agency's messages are written to. It must exist."
+    )
+    out_format: MediaType = Field(
+        "application/json",
+        description="Media type they are written in; canonical JSON for what it has no form for.",
+    )
+    interval: Annotated[float, Field(ge=0.05, le=3600)] = Field(5.0, description="Seconds between looks.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.in_dir is None and self.out_dir is None:
+            raise ValueError("in_dir, out_dir or both")
+        if self.in_dir is not None and not (self.to and self.purpose and self.lawful_basis):
+            raise ValueError("in_dir needs to, purpose and lawful_basis")
+        if len(set(self.to)) != len(self.to):
+            raise ValueError("to names an agency twice")
+        return self
+
+
 class Settings(_Section):
     """The whole file."""
 
@@ -312,12 +413,27 @@ class Settings(_Section):
     times: TimesSection = TimesSection()
     fhir: FhirSection | None = None
     mesh: MeshSection | None = Field(None, description="The mailbox API of NHS MESH.")
+    push: tuple[PushSection, ...] = ()
+    folder: tuple[FolderSection, ...] = ()
     base: Path = Field(Path(), exclude=True, description="The folder the file stands in; not a setting.")
 
     @model_validator(mode="after")
     def _mailboxes_are_ours(self) -> Self:
         if self.mesh and not {one.agency for one in self.mesh.mailboxes} <= set(self.node.agencies):
             raise ValueError("a mailbox of mesh.mailboxes is of an agency that this node does not serve")
+        return self
+
+    @model_validator(mode="after")
+    def _takers_are_ours(self) -> Self:
+        named = [one.agency for one in self.push] + [one.agency for one in self.folder]
+        if not set(named) <= set(self.node.agencies):
+            raise ValueError("push or folder: an agency that this node does not serve")
+        takers = [one.agency for one in self.push] + [one.agency for one in self.folder if one.out_dir]
+        if len(set(takers)) != len(takers):
+            raise ValueError("push or folder.out_dir: an agency's messages go to one place")
+        folders = [self.path(one) for f in self.folder for one in (f.in_dir, f.out_dir) if one]
+        if len(set(folders)) != len(folders):
+            raise ValueError("folder: each in_dir and out_dir is a folder of its own")
         return self
 
     def path(self, value: Path) -> Path:
@@ -378,6 +494,44 @@ class Settings(_Section):
     def broker_account(self) -> str:
         """The account to state on each message, or nothing."""
         return unquote(urlsplit(self.transport.url).username or "") if self.transport.user_id else ""
+
+
+def webhook_secrets(file: Path) -> tuple[Sensitive, ...]:
+    """The secrets of a file, a line each. Raises StartupError."""
+    lines = [line for line in private_text(file).splitlines() if line.strip()]
+    if not 1 <= len(lines) <= 2:
+        raise StartupError(f"{file} must hold one webhook secret, or two while one replaces the other")
+    try:
+        return tuple(map(webhook.read_secret, lines))
+    except ValueError as error:
+        raise StartupError(f"{file}: {error}") from None
+
+
+def bearer_token(file: Path) -> Sensitive:
+    """The token of a file (RFC 6750 section 2.1). Raises StartupError."""
+    token = private_text(file).strip()
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", token):
+        raise StartupError(f"{file} must hold a bearer token and nothing else")
+    return Sensitive(token.encode())
+
+
+def private_text(file: Path) -> str:
+    """A file for its owner's eyes only. Raises StartupError."""
+    try:
+        if file.stat().st_mode & 0o077:
+            raise StartupError(f"others can read {file}: chmod 600 it")
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise StartupError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise StartupError(f"{file} is not text") from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def is_postgresql(database: str) -> bool:
@@ -447,7 +601,8 @@ def describe() -> str:
     ]
     for name, field in Settings.model_fields.items():
         if (section := _section(field.annotation)) is not None:
-            lines += _described(f"[{name}]", section)
+            listed = get_origin(field.annotation) is tuple
+            lines += _described(f"[[{name}]]" if listed else f"[{name}]", section)
     return "\n".join(lines) + "\n"
 
 

@@ -28,6 +28,7 @@ from gateway.engine.reconcile import Reconciler
 from gateway.engine.tasks import Tasks
 from gateway.engine.ticker import Ticker
 from gateway.errors import StartupError
+from gateway.faces import Faces
 from gateway.http.admin import make_admin_app
 from gateway.http.app import ROUTES, Server, make_app, serve
 from gateway.http.auth import TokenFile
@@ -118,6 +119,7 @@ class Node:
         )
         self._tls = settings.http_tls()
         self._chunked, self._mesh = self._make_mesh()
+        self._faces = Faces(settings, self.parts, self._intake, self._mailbox)
         for agency in node.agencies:
             if AgencyId(agency) not in self.parts.directory.agencies:
                 place = node.directory_mirror or settings.path(node.directory)
@@ -153,6 +155,7 @@ class Node:
         self._ticker.start(self._tasks)
         if self._chunked is not None:
             self._chunked.start(self._tasks)
+        self._faces.start(self._tasks)
         app = make_app(
             sending=self._intake,
             receiving=self._mailbox,
@@ -186,6 +189,7 @@ class Node:
         await self._tasks.cancel()
         if self._chunked is not None:
             await self._chunked.close()
+        await self._faces.close()
         await self.parts.store.close()
         self.log.info("node-stopped")
 

@@ -5,6 +5,7 @@ Stored messages stay sealed; each is opened when it is asked for and never kept 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -40,6 +41,10 @@ class Mailbox:
     def ring(self, agency: AgencyId) -> None:
         """A message came in for this agency."""
         self._bells[agency].ring()
+
+    def listen(self, agency: AgencyId) -> asyncio.Future[None]:
+        """What is completed when a message for this agency comes in."""
+        return self._bells[agency].listen()
 
     def close(self) -> None:
         """End every long poll."""

@@ -13,7 +13,7 @@ from gateway.errors import RefusedByPeer, RefusedByUs
 from gateway.http import render
 from gateway.http.bodies import read_json
 from gateway.http.keys import LIMITS, PRINCIPAL, RECEIVING
-from gateway.http.ports import OpenedMessage, Permission, Receiving
+from gateway.http.ports import Permission, Receiving
 from gateway.http.requests import NO_STORE, answer, flag, identifier, number, permitted
 from gateway.messages import UUID4, AgencyId, MessageId, Problem, Reason
 
@@ -86,7 +86,7 @@ async def open_message(request: web.Request) -> web.Response:
         body=opened.native.body,
         content_type=opened.native.media_type,
         charset="utf-8",
-        headers={**NO_STORE, "Vary": "Accept", **_gateway_headers(opened)},
+        headers={**NO_STORE, "Vary": "Accept", **render.headers(opened.entry)},
     )
 
 
@@ -183,13 +183,3 @@ def accepted(header: str) -> list[str]:
     if header.strip() and not weighted:
         raise RefusedByUs("not-acceptable")
     return [media_type for _, _, media_type in sorted(weighted)]
-
-
-def _gateway_headers(opened: OpenedMessage) -> dict[str, str]:
-    header = opened.entry.header
-    return {
-        "Gateway-Message-Id": header.message_id,
-        "Gateway-Case": header.case,
-        "Gateway-Sender": header.sender,
-        "Gateway-Type": f"{header.type}/{header.version}",
-    }

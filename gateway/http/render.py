@@ -80,6 +80,16 @@ def entry(one: InboxEntry) -> dict[str, Any]:
     }
 
 
+def headers(one: InboxEntry) -> dict[str, str]:
+    """The same for formats that have no place for it, as HTTP header fields."""
+    return {
+        "Gateway-Message-Id": one.header.message_id,
+        "Gateway-Case": one.header.case,
+        "Gateway-Sender": one.header.sender,
+        "Gateway-Type": f"{one.header.type}/{one.header.version}",
+    }
+
+
 def opened(message: OpenedMessage) -> dict[str, Any]:
     """What goes with the content of an opened message."""
     base = f"/v1/inbox/{message.entry.header.message_id}"

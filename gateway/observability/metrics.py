@@ -30,10 +30,12 @@ from gateway import __version__
 from gateway.messages import AGENCY_ID, AgencyId, Reason, Stage
 from gateway.observability import logs
 from gateway.observability.vocabulary import (
+    FOLDER_OUTCOMES,
     LANES,
     OTHER,
     PROBLEMS,
     PUBLISH_FAILURES,
+    PUSH_OUTCOMES,
     REASONS,
     RECEIPT_REFUSALS,
     STAGES,
@@ -101,6 +103,13 @@ METRICS: tuple[Metric, ...] = (
     Metric("inbox_waiting", "gauge", "Messages the agency's own system has not answered.", ("agency",)),
     Metric("inbox_oldest_seconds", "gauge", "Age of the oldest of them; 0 when there is none.", ("agency",)),
     Metric("receipts_owed", "gauge", "Receipts not yet on their way back to the sender."),
+    Metric("push_attempts_total", "counter", "Attempts to push a message.", ("agency", "outcome")),
+    Metric("push_breaker", "gauge", "0: works; 1: one request tries; 2: left alone for now.", ("agency",)),
+    Metric("push_oldest_seconds", "gauge", "Age of the oldest message to push; 0: none.", ("agency",)),
+    Metric("folder_files_total", "counter", "Files handled in folders.", ("agency", "outcome")),
+    Metric(
+        "folder_oldest_seconds", "gauge", "Age of the oldest file waiting in a folder; 0: none.", ("agency",)
+    ),
     # around the road
     Metric("http_requests_total", "counter", "HTTP requests answered.", ("method", "route", "status")),
     Metric(
@@ -257,6 +266,37 @@ class Metrics:
     def owed(self, receipts: int) -> None:
         """Receipts not yet on their way back."""
         self._gauges["receipts_owed"].set(receipts)
+
+    def add_push(self, agency: AgencyId) -> None:
+        """Begin the series of an agency whose messages are pushed."""
+        for outcome in PUSH_OUTCOMES:
+            self._counters["push_attempts_total"].labels(_agency(agency), outcome)
+        self.push_waiting(agency, 0.0, 0)
+
+    def pushed(self, agency: AgencyId, outcome: str) -> None:
+        """An attempt to push a message ended."""
+        outcome = outcome if outcome in PUSH_OUTCOMES else OTHER
+        self._counters["push_attempts_total"].labels(_agency(agency), outcome).inc()
+
+    def push_waiting(self, agency: AgencyId, oldest: float, state: int) -> None:
+        """Age of the oldest message to push, in seconds; what the breaker lets through."""
+        self._gauges["push_oldest_seconds"].labels(_agency(agency)).set(oldest)
+        self._gauges["push_breaker"].labels(_agency(agency)).set(state)
+
+    def add_folder(self, agency: AgencyId) -> None:
+        """Begin the series of an agency that has a folder."""
+        for outcome in FOLDER_OUTCOMES:
+            self._counters["folder_files_total"].labels(_agency(agency), outcome)
+        self.folder_waiting(agency, 0.0)
+
+    def folder_file(self, agency: AgencyId, outcome: str) -> None:
+        """A file was handled."""
+        outcome = outcome if outcome in FOLDER_OUTCOMES else OTHER
+        self._counters["folder_files_total"].labels(_agency(agency), outcome).inc()
+
+    def folder_waiting(self, agency: AgencyId, oldest: float) -> None:
+        """Age of the oldest file that waits to be taken, in seconds."""
+        self._gauges["folder_oldest_seconds"].labels(_agency(agency)).set(oldest)
 
     # around the road
 

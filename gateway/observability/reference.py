@@ -8,8 +8,10 @@ from gateway.observability.metrics import METRICS, Metric
 from gateway.observability.vocabulary import (
     EVENTS,
     FIELDS,
+    FOLDER_OUTCOMES,
     OWN_FIELDS,
     PUBLISH_FAILURES,
+    PUSH_OUTCOMES,
     RECEIPT_REFUSALS,
     STEPS,
 )
@@ -26,6 +28,8 @@ def describe() -> str:
         "Metrics": _table(("metric", "kind", "labels", "meaning"), map(_metric, METRICS)),
         "Steps of the road (`step`)": _words("step", STEPS),
         "Why publishing failed (`kind`)": _words("kind", PUBLISH_FAILURES),
+        "How a push ended (`outcome`)": _words("outcome", PUSH_OUTCOMES),
+        "What became of a file in a folder (`outcome`)": _words("outcome", FOLDER_OUTCOMES),
         "Why a receipt was refused (`why`)": _words("why", RECEIPT_REFUSALS),
     }
     return "\n".join(f"### {title}\n\n{table}" for title, table in sections.items())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from gateway.errors import CODES
 from gateway.messages import AGENCY_ID, UUID4, Reason, Sector, Stage
+from gateway.protocol.pushing import Outcome
 
 OTHER = "other"
 """Stands in a label for whatever is not in its set, so that no stray text becomes a series."""
@@ -34,6 +35,29 @@ RECEIPT_REFUSALS: dict[str, str] = {
     "contradictory": "states what cannot follow from the stage already known",
 }
 """Why a receipt that arrived is not taken."""
+
+PUSH_OUTCOMES: dict[str, str] = {
+    Outcome.DELIVERED: "2xx: the agency's server has it, and it was acknowledged",
+    Outcome.DUPLICATE: "a FHIR server had it before: the same as delivered",
+    Outcome.BUSY: "429 or 503; tried again soon, not before its Retry-After",
+    Outcome.FAILED: "another 5xx, 408, 409, 425, or no HTTP status that means anything; tried again soon",
+    Outcome.UNREACHABLE: "no connection, no TLS with a name we trust, or no HTTP; tried again soon",
+    Outcome.TIMED_OUT: "no answer in time; tried again soon",
+    Outcome.REFUSED: "another 4xx: its system does not take this message; tried again slowly",
+    Outcome.DENIED: "401, 403, 404, 405, 407 or 410: it does not take anything from us; tried again slowly",
+    Outcome.REDIRECTED: "3xx, which is not followed: the setting is wrong; tried again slowly",
+    Outcome.UNSENDABLE: "too large, files in a format other than JSON, or no form in the format: pull it",
+}
+"""How an attempt to push a message ended."""
+
+FOLDER_OUTCOMES: dict[str, str] = {
+    "taken": "a file was submitted and accepted",
+    "quarantined": "a file was refused; a problem document beside it says why",
+    "deferred": "a file could not be taken just now and stays where it is",
+    "written": "a message was written for the agency and acknowledged",
+    "unwritable": "a message could not be written: the disk, or no form in the format; it can be pulled",
+}
+"""What became of a file in a folder."""
 
 STEPS: dict[str, str] = {
     "adapt": "native format read into the canonical message",
@@ -80,7 +104,7 @@ _LARGEST = 2**31 - 1
 _UUID, _AGENCY, _CODE = (
     _text(UUID4),
     _text(AGENCY_ID),
-    _one_of(*PROBLEMS, *PUBLISH_FAILURES, *RECEIPT_REFUSALS),
+    _one_of(*PROBLEMS, *PUBLISH_FAILURES, *RECEIPT_REFUSALS, *PUSH_OUTCOMES, *FOLDER_OUTCOMES),
 )
 
 FIELDS: dict[str, Field] = {
@@ -142,6 +166,11 @@ EVENTS: dict[str, str] = {
     "note-sent": "A note to another node, such as a recall, is on its way.",
     "recall-asked": "A local system asked for a message back.",
     "message-recalled": "A message was withdrawn by its sender before it was delivered.",
+    "push-deferred": "The agency's own server did not take a message; `code` says why.",
+    "push-paused": "The agency's own server does not work: nothing is pushed for a while.",
+    "folder-unusable": "A folder of files cannot be read or written; the node goes on trying.",
+    "folder-refused": "A file in a folder was refused and put into quarantine; `code` says why.",
+    "folder-deferred": "A file in a folder, or a message for it, waits; it is tried again.",
     "receipts-sent": "A batch of receipts is on its way back.",
     "transport-connected": "The transport is usable.",
     "transport-lost": "The transport is not usable; the node goes on trying.",

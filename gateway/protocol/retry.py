@@ -16,3 +16,12 @@ def delay(attempts: int, jitter: float) -> int:
     """
     step = min(LONGEST, FIRST * 2 ** min(attempts - 1, 16))
     return int(step / 2 + step / 2 * jitter)
+
+
+def full_jitter(attempts: int, jitter: float, *, first: int, longest: int) -> int:
+    """Milliseconds to wait after `attempts` failed attempts (>= 1) at somebody else's server.
+
+    Anywhere in [0, step), the step doubling from `first` up to `longest` milliseconds: what failed together
+    does not come back together ("full jitter"). `jitter` in [0, 1) comes from outside.
+    """
+    return int(min(longest, first << min(attempts - 1, 32)) * jitter)

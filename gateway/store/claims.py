@@ -16,7 +16,7 @@ CLAIMABLE: Final = "(claimed_until <= ? OR claimant = ?)"
 """Condition with the values (now, own name): free, or in hand already."""
 UNSENT: Final = "sent = 0 AND stage IN ('accepted', 'received')"
 """Condition: an envelope the transport has not confirmed, for the first time or again (a partial index's)."""
-_TABLES: Final = ("outbound_envelopes", "owed_receipts", "owed_notes")
+_TABLES: Final = ("outbound_envelopes", "owed_receipts", "owed_notes", "pushes")
 
 
 @dataclass(frozen=True, slots=True)

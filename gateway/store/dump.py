@@ -93,6 +93,7 @@ TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
     ),
     "mesh_tokens": (("digest",), ("until",)),
+    "pushes": (("sequence",), ("attempts", "due")),
 }
 """Each table's key and its other columns; claims are left out, they die with the process that has them."""
 NUMBERED: Final = {"inbox": "sequence", "receipts": "id", "owed_receipts": "id", "owed_notes": "id"} | {

@@ -31,6 +31,11 @@ class HeldBody:
     body: bytes | None = field(repr=False)
 
 
+OFFERED = (
+    "stage = 'received' AND NOT EXISTS (SELECT 1 FROM reconciliations r WHERE r.agency = inbox.agency"
+    " AND r.peer = inbox.sender AND r.answered IS NULL AND inbox.sequence <= r.held)"
+)
+"""Condition: not yet acknowledged, and not one that may have been handed over before a restore."""
 _COLUMNS = (
     "sequence, message_id, envelope_id, type, version, sender, agency, case_id, in_reply_to, created,"
     " expires, purpose, lawful_basis, received, stage, digest"
@@ -96,9 +101,7 @@ def waiting(session: Session, agency: AgencyId, *, after: int, limit: int) -> li
     over in the time that is missing.
     """
     rows = session.execute(
-        f"SELECT {_COLUMNS} FROM inbox WHERE agency = ? AND stage = 'received' AND sequence > ?"
-        " AND NOT EXISTS (SELECT 1 FROM reconciliations r WHERE r.agency = inbox.agency"
-        " AND r.peer = inbox.sender AND r.answered IS NULL AND inbox.sequence <= r.held)"
+        f"SELECT {_COLUMNS} FROM inbox WHERE agency = ? AND sequence > ? AND {OFFERED}"
         " ORDER BY sequence LIMIT ?",
         (agency, after, limit),
     ).fetchall()

@@ -15,8 +15,9 @@ from functools import partial, wraps
 from typing import Any
 
 from gateway.cli import main
-from gateway.engine import intake, mailbox, outbound, receipting
+from gateway.engine import folder_files, folder_in, folder_out, intake, mailbox, outbound, receipting
 from gateway.engine.inbound import Arrivals
+from gateway.http import push_client
 from gateway.store import idempotency, inbox, outbox, receipts
 from gateway.store.postgres import PostgresStore
 from gateway.store.sqlite import SqliteStore
@@ -50,6 +51,17 @@ RECEIVING: dict[str, tuple[list[Place], str]] = {
     "answer: committed, not answered": ([(mailbox.Mailbox, "ack")], "after"),
 }
 """Points at the recipient's node."""
+FACES: dict[str, tuple[list[Place], str]] = {
+    "push: answered with 2xx, not acknowledged": ([(push_client.PushClient, "post")], "after"),
+    "folder: claimed": ([(folder_in.InFolder, "_claim")], "after"),
+    "folder: accepted, receipts not kept": ([(folder_in.InFolder, "_keep")], "before"),
+    "folder: receipts kept, file still there": ([(folder_in, "_write_receipts")], "after"),
+    "folder: prepared": ([(folder_out.OutFolder, "_prepare")], "after"),
+    "folder: some of it handed over": ([(folder_files, "move")], "after"),
+    "folder: handed over, not acknowledged": ([(folder_out.OutFolder, "_acknowledge")], "before"),
+    "folder: acknowledged, not tidied": ([(mailbox.Mailbox, "ack")], "after"),
+}
+"""Points of the faces that not every node has."""
 
 
 def die() -> None:
@@ -234,7 +246,7 @@ SPOILT_RECIPIENT: dict[str, Callable[[], None]] = {
 if __name__ == "__main__":
     kind, what, *rest = sys.argv[1:]
     if kind == "kill":
-        wrap(*(SENDING | RECEIVING)[what], int(rest.pop(0)))
+        wrap(*(SENDING | RECEIVING | FACES)[what], int(rest.pop(0)))
     else:
         (SPOILT_SENDER | SPOILT_RECIPIENT)[what]()
     sys.argv = ["gateway", *rest]

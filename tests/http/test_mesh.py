@@ -47,7 +47,6 @@ from tests.world import until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mesh.md").read_text("utf-8")
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
-NOW = datetime.now(UTC)
 official = pytest.mark.skipif(not SPECIFICATION.exists(), reason=NO_DATA)
 
 
@@ -61,7 +60,7 @@ async def world(tmp_path: Path) -> AsyncIterator[MeshWorld]:
 
 
 def wrong_tokens() -> list[str]:
-    good = token(HERE)
+    good, now = token(HERE), datetime.now(UTC)
     return [
         "-",
         "Bearer canary",
@@ -74,9 +73,9 @@ def wrong_tokens() -> list[str]:
         token("CANARY", secret="canary"),
         token(FAR, secret="None"),
         token(FAR, secret=""),
-        token(HERE, at=NOW - timedelta(hours=2, minutes=5)),
-        token(HERE, at=NOW + timedelta(hours=2, minutes=5)),
-        token(HERE).replace(NOW.strftime("%Y"), "0000"),
+        token(HERE, at=now - timedelta(hours=2, minutes=5)),
+        token(HERE, at=now + timedelta(hours=2, minutes=5)),
+        token(HERE).replace(now.strftime("%Y"), "0000"),
     ]
 
 
@@ -99,7 +98,7 @@ async def test_a_token_is_good_once_and_its_nonce_with_the_next_count(world: Mes
     for again in (
         used,
         token(HERE, nonce="n", count="00"),
-        token(HERE, nonce="n", at=NOW - timedelta(hours=1)),
+        token(HERE, nonce="n", at=datetime.now(UTC) - timedelta(hours=1)),
     ):
         answer = await world.ask("GET", "/inbox", authorization=again)
         assert (answer.status, answer.code) == (403, "not-authenticated")
