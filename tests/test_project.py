@@ -205,3 +205,23 @@ def test_a_decision_says_what_was_rejected_and_is_listed(page: Path) -> None:
     assert headings == ["Context", "Decision", "Rejected", "Consequences"]
     assert re.match(rf"# {page.stem[:4]}: \S", text)
     assert f"]({page.name})" in (page.parent / "README.md").read_text("utf-8")
+
+
+# Threat model
+
+
+def test_every_row_of_the_threat_model_names_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "threat-model.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| [STRIDE]", line) and "---" not in line]
+    assert len(rows) > 30
+    for row in rows:
+        shown = row.split(" | ")[-1]
+        file = ""
+        named = re.findall(r"`([^`]*)`", shown)
+        assert named, row
+        for one in named:
+            path, _, test = one.partition("::")
+            file = path or file
+            assert (ROOT / file).is_file(), one
+            if test:
+                assert re.search(rf"def {test}\b", (ROOT / file).read_text("utf-8")), one
