@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test faults bench soak check format docs clean
+.PHONY: help setup demo test faults bench soak check format docs sbom clean
 
 BIN := .venv/bin
 RUN := .venv/.ready-run
@@ -56,6 +56,12 @@ docs: $(DEV) ## Write the generated parts of docs/
 	@$(BIN)/python tools/document
 	@$(BIN)/python -m gateway.schemas.document > docs/messages.md
 	@$(BIN)/gateway config describe > docs/config.md
+
+sbom: $(DEV) ## Write .build/sbom.json: what the product is made of, from the lock file (CycloneDX)
+	@mkdir -p .build
+	@$(BIN)/uv export --quiet --frozen --no-dev --all-extras --preview-features sbom-export \
+		--format cyclonedx1.5 --output-file .build/sbom.json >/dev/null
+	@echo "sbom: .build/sbom.json"
 
 clean: ## Remove .venv and everything the tools leave behind
 	@rm -rf .venv .build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
