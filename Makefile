@@ -57,10 +57,9 @@ docs: $(DEV) ## Write the generated parts of docs/
 	@$(BIN)/python -m gateway.schemas.document > docs/messages.md
 	@$(BIN)/gateway config describe > docs/config.md
 
-sbom: $(DEV) ## Write .build/sbom.json: what the product is made of, from the lock file (CycloneDX)
+sbom: ## Write .build/sbom.json: what the product is made of, from the lock file (CycloneDX)
 	@mkdir -p .build
-	@$(BIN)/uv export --quiet --frozen --no-dev --all-extras --preview-features sbom-export \
-		--format cyclonedx1.5 --output-file .build/sbom.json >/dev/null
+	@tools/ensure-venv sbom
 	@echo "sbom: .build/sbom.json"
 
 clean: ## Remove .venv and everything the tools leave behind
