@@ -111,6 +111,8 @@ class Reason(StrEnum):
     """The content does not satisfy its schema."""
     NO_AGREEMENT = "no-agreement"
     AGREEMENT_NOT_IN_FORCE = "agreement-not-in-force"
+    MORE_THAN_AGREED = "more-than-agreed"
+    """It shows more than the agreement shares with this recipient."""
     ATTACHMENT_MISMATCH = "attachment-mismatch"
     """An attachment did not open, or its size or SHA-256 is not the one signed for."""
     FAULT = "fault"

@@ -36,7 +36,9 @@ def run(*command: str | Path, cwd: Path = ROOT, **env: str) -> subprocess.Comple
 # Makefile and scripts
 
 
-@pytest.mark.parametrize("target", ["setup", "demo", "test", "faults", "bench", "soak", "check", "sbom", "clean"])
+@pytest.mark.parametrize(
+    "target", ["setup", "demo", "test", "faults", "bench", "soak", "check", "sbom", "clean"]
+)
 def test_make_knows_the_target_and_says_what_it_is_for(target: str) -> None:
     assert run("make", "--dry-run", target).returncode == 0
     assert re.search(rf"^  make {target}\s+\w", run("make").stdout, re.MULTILINE)

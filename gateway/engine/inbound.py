@@ -20,6 +20,7 @@ from gateway.adapters import strict_json
 from gateway.adapters.base import AdapterError
 from gateway.crypto import chunks, content, envelope, proof
 from gateway.crypto.envelope import Opened
+from gateway.engine import sharing
 from gateway.engine.attachments import open_attachment
 from gateway.engine.parts import Parts
 from gateway.engine.receipting import ReceiptSender, receipt_for
@@ -226,6 +227,8 @@ class Arrivals:
             or schemas.validate(header.type, header.version, document)
         ):
             raise RefusedByPeer(Reason.INVALID)
+        if answer.shares is not None and not sharing.is_within(carried, document, answer.shares):
+            raise RefusedByPeer(Reason.MORE_THAN_AGREED)
         parts.metrics.step("check", time.perf_counter() - started)
         return carried
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway import schemas
 from gateway.adapters import json_native
-from gateway.messages import Canonical, Original, Problem, Sensitive
+from gateway.messages import Canonical, Content, Original, Problem, Sensitive
 from gateway.protocol import views
 
 
@@ -41,6 +41,15 @@ def cut(
     if shown not in cache:
         cache[shown] = _reduced(message.type, message.version, message.document, shown)
     return cache[shown]
+
+
+def is_within(content: Content, document: Mapping[str, Any], groups: tuple[str, ...]) -> bool:
+    """Whether what arrived shows no more than these groups: the recipient's side of the same rule."""
+    return (
+        views.reduced(document, groups) == document
+        and content.original is None
+        and (not content.attachments or views.ATTACHMENTS in groups)
+    )
 
 
 def _reduced(type_: str, version: int, document: Mapping[str, Any], shown: tuple[str, ...]) -> Shared:

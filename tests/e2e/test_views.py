@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.directory import file as directory_file
+from gateway.directory.model import parse
 from gateway.http.client import ApiProblem, File
 from gateway.messages import LawfulBasis, Purpose
 from gateway.protocol import views
@@ -86,6 +87,27 @@ async def test_each_recipient_is_sent_its_own_view(world: World) -> None:
     status = await world.clients[SCHOOL].status(message_id)
     assert {one["recipient"]: one["view"] for one in status["recipients"]} == shown
     assert await send(world, document, "one", drawing) == sent, "a retry gets the first answer"
+
+
+@pytest.mark.parametrize("what", ["fields", "attachments"])
+async def test_more_than_the_recipients_agreement_says_is_rejected(world: World, what: str) -> None:
+    """The police's node knows of a narrower agreement than the school's did."""
+    narrower = json.loads(world.directory.read_text())
+    for agreement in narrower["agreements"]:
+        agreement["shares"] = ["narrative", "prevent"] if what == "attachments" else ["prevent"]
+    source = world.nodes[POLICE].parts.source
+    held = parse(json.dumps(narrower).encode())
+    source._current = held  # type: ignore[attr-defined]
+    groups = (*GROUPS, "attachments") if what == "attachments" else GROUPS
+    mine = json.loads(world.directory.read_text())
+    for agreement in mine["agreements"]:
+        agreement["shares"] = list(groups)
+    world.nodes[SCHOOL].parts.source._current = parse(json.dumps(mine).encode())  # type: ignore[attr-defined]
+    files = [File("drawing.txt", "text/plain", b"a drawing")] if what == "attachments" else []
+    sent = await send(world, referral(), what, *files)
+    ladder = await reached(world, sent["message_id"], "rejected")
+    assert ladder["receipts"][-1]["reason"] == "more-than-agreed"
+    assert (await world.clients[POLICE].inbox())["messages"] == []
 
 
 async def test_a_message_whose_attachments_nobody_is_shown(world: World) -> None:
