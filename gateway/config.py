@@ -7,6 +7,7 @@ docs/config.md are generated from the descriptions here.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import ssl
 import tomllib
@@ -25,6 +26,7 @@ from pydantic import (
 )
 
 from gateway.crypto import webhook
+from gateway.crypto.keystore import FileKeyStore
 from gateway.directory.opening import DirectoryPlace
 from gateway.errors import StartupError
 from gateway.http.fhir_routing import Addressing
@@ -65,6 +67,14 @@ class NodeSection(_Section):
         None, description="The trusted root.json of that repository, from governance, once."
     )
     keys: Path = Field(Path("keys"), description="Folder of the agencies' private keys (files of mode 0600).")
+    keys_passphrase_file: Path | None = Field(
+        None,
+        description="File (mode 0600) that holds the passphrase the private keys are sealed under;"
+        " without one or a credential they lie there in plain.",
+    )
+    keys_passphrase_credential: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{0,100}$")] = Field(
+        "", description="The same as a systemd credential: its name, in `$CREDENTIALS_DIRECTORY`."
+    )
     database: str = Field(
         "gateway.db",
         description="The database that `gateway init` made: a path (SQLite, for one process) or a"
@@ -85,6 +95,12 @@ class NodeSection(_Section):
         if is_postgresql(value) and urlsplit(value).password is not None:
             raise ValueError("must not hold a password: name a database_password_file")
         return value
+
+    @model_validator(mode="after")
+    def _one_passphrase(self) -> Self:
+        if self.keys_passphrase_file and self.keys_passphrase_credential:
+            raise ValueError("either keys_passphrase_file or keys_passphrase_credential")
+        return self
 
 
 class HttpSection(_Section):
@@ -455,6 +471,22 @@ class Settings(_Section):
             return self.path(Path(database))
         return with_password(database, self.path(password_file)) if password_file else database
 
+    def key_store(self) -> FileKeyStore:
+        """Where the private keys are. Raises StartupError."""
+        return FileKeyStore(self.path(self.node.keys), self._keys_passphrase())
+
+    def _keys_passphrase(self) -> bytes | None:
+        name = self.node.keys_passphrase_credential
+        if name:
+            folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+            if not folder or name in {".", ".."}:
+                raise StartupError(
+                    f"no credential {name}: run under systemd with LoadCredentialEncrypted={name}"
+                )
+            return _passphrase(Path(folder) / name, private=False)  # systemd keeps others out
+        file = self.node.keys_passphrase_file
+        return _passphrase(self.path(file), private=True) if file else None
+
     def directory(self) -> DirectoryPlace:
         """Where the directory is."""
         node = self.node
@@ -550,6 +582,16 @@ def with_password(url: str, password_file: Path) -> str:
     user = parts.username or ("guest" if parts.scheme.startswith("amqp") else "gateway")
     netloc = f"{user}:{quote(password, safe='')}@{host}" + (f":{parts.port}" if parts.port else "")
     return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
+
+
+def _passphrase(file: Path, *, private: bool) -> bytes:
+    try:
+        with file.open("rb") as handle:
+            if private and os.fstat(handle.fileno()).st_mode & 0o077:
+                raise StartupError(f"{file} can be read by others: chmod 600 it")
+            return handle.read(4096).strip()
+    except OSError as error:
+        raise StartupError(f"cannot read the passphrase of the keys {file}: {error.strerror}") from None
 
 
 def split_password(url: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.adapters import Registry
 from gateway.config import MeshPartner, MeshSection, Settings
-from gateway.crypto.keystore import AgencyKeys, FileKeyStore
+from gateway.crypto.keystore import AgencyKeys
 from gateway.directory.opening import open_directory
 from gateway.engine import recall, receipting, reconcile
 from gateway.engine.chunked import ChunkedSends
@@ -249,7 +249,7 @@ class Node:
 
 
 def _load_keys(settings: Settings) -> dict[AgencyId, AgencyKeys]:
-    store = FileKeyStore(settings.path(settings.node.keys))
+    store = settings.key_store()
     return {AgencyId(agency): store.load(AgencyId(agency)) for agency in settings.node.agencies}
 
 

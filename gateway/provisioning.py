@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway import config, schemas
-from gateway.crypto.keystore import AgencyKeys, FileKeyStore
+from gateway.crypto.keystore import AgencyKeys
 from gateway.directory import file as directory_file
 from gateway.directory.model import (
     AcceptsEntry,
@@ -111,7 +111,7 @@ def init_node(
     if database_password:
         _write_secret(folder / "database-password", database_password)
     create_store(settings.database())
-    keys = FileKeyStore(folder / "keys").create(agency.id, int(time.time() * 1000))
+    keys = settings.key_store().create(agency.id, int(time.time() * 1000))
     if spool is not None:
         create_queues(spool, [agency.id])
     settings_file.write_text(text, "utf-8")
@@ -133,7 +133,7 @@ def _join(settings: config.Settings, file: Path, agency: NewAgency, directory: P
     )
     if tomllib.loads(text)["node"]["agencies"] != [*settings.node.agencies, agency.id]:
         raise StartupError(f"cannot find the line of node.agencies in {file}")
-    keys = FileKeyStore(settings.path(settings.node.keys)).create(agency.id, int(time.time() * 1000))
+    keys = settings.key_store().create(agency.id, int(time.time() * 1000))
     if settings.transport.kind == "embedded":
         create_queues(settings.path(settings.transport.spool), [agency.id])
     file.write_text(text, "utf-8")

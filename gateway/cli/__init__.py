@@ -19,6 +19,7 @@ from gateway.cli import (
     dead_letters,
     governance,
     inspect,
+    keys,
     node,
     sandbox,
     setup,
@@ -57,6 +58,7 @@ broker.register(app)
 node.register(app)
 client.register(app)
 inspect.register(app)
+keys.register(app)
 dead_letters.register(app)
 backup.register(app)
 conformance.register(app)

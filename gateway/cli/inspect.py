@@ -1,4 +1,4 @@
-"""Commands that check evidence offline: receipts verify, keys list."""
+"""Commands that check evidence offline: receipts verify."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway import config
-from gateway.cli.common import Exit, Json, NodeFolder, fail, show, timestamp
+from gateway.cli.common import Exit, Json, fail, show, timestamp
 from gateway.crypto import proof
-from gateway.crypto.keystore import FileKeyStore
 from gateway.directory import file as directory_file
 from gateway.errors import ReceiptInvalid, StartupError
 from gateway.messages import Receipt
 
 receipts_app = typer.Typer(no_args_is_help=True, help="Signed receipts.")
-keys_app = typer.Typer(no_args_is_help=True, help="A node's keys.")
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of a file of receipts."""
@@ -29,7 +26,6 @@ LARGEST = 16 * 1024 * 1024
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.add_typer(receipts_app, name="receipts")
-    app.add_typer(keys_app, name="keys")
 
 
 @receipts_app.callback()
@@ -73,26 +69,6 @@ def verify(
                 typer.echo(f"INVALID  {r['why']}")
     if not all(r["valid"] for r in results):
         raise typer.Exit(Exit.REFUSED)
-
-
-@keys_app.callback()
-def _keys() -> None:
-    """A node's keys."""
-
-
-@keys_app.command("list")
-def list_keys(node: NodeFolder, as_json: Json = False) -> None:
-    """List a node's keys: which agency, which use, since when. Never a secret."""
-    settings = config.load(node)
-    rows = FileKeyStore(settings.path(settings.node.keys)).describe()
-    if as_json:
-        show({"keys": [{**row, "created": timestamp(int(row["created"]))} for row in rows]})
-        return
-    for row in rows:
-        typer.echo(
-            f"{row['agency']}  {row['use']:<4}  {row['suite']:<9}  {row['state']:<8}"
-            f"  {timestamp(int(row['created']))}  {row['kid']}"
-        )
 
 
 def _receipts_in(path: Path) -> list[bytes]:

@@ -1,7 +1,7 @@
 """Where private keys live: one file an agency, readable by its owner alone, never printed.
 
-The interface is what a hardware store will implement too. A file that others can read, or that is not
-whole, is refused rather than used.
+With a passphrase each file is sealed under it as well (protected.py). A file that others can read, that is
+not whole, or not sealed where it should be, is refused rather than used.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from gateway.crypto.keys import OpeningKey, SigningKey
+from gateway.crypto import protected
+from gateway.crypto.keys import OpenFailed, OpeningKey, SigningKey
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID, AgencyId
 
@@ -23,6 +24,8 @@ FORMAT = "referral-gateway-keys"
 VERSION = 1
 SECRET_LENGTH = 32
 """Bytes of the HMAC secret: as long as SHA-256's output."""
+LARGEST = 1024 * 1024
+"""Bytes of a key file."""
 _DAMAGED = "are damaged: restore the file from a backup"
 
 
@@ -51,10 +54,12 @@ class KeyStore(Protocol):
 
 
 class FileKeyStore:
-    """Keys in files of mode 0600 in one folder."""
+    """Keys in files of mode 0600 in one folder; with a passphrase sealed under it, and only so."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, passphrase: bytes | None = None) -> None:
+        """Raises StartupError for a short passphrase."""
         self._directory = directory
+        self._passphrase = None if passphrase is None else protected.check_passphrase(passphrase)
 
     def create(self, agency: AgencyId, now: int) -> AgencyKeys:
         """Make an agency's keys. Raises StartupError rather than overwrite any."""
@@ -70,13 +75,42 @@ class FileKeyStore:
             "opening": [{"suite": opening.suite, "secret": _b64(opening.secret), "created": now}],
             "idempotency_secret": _b64(os.urandom(SECRET_LENGTH)),
         }
+        # A link is atomic and fails if the name is taken, where a rename would overwrite.
+        self._write(agency, document, os.link)
+        return self.load(agency)
+
+    def protect(self, agency: AgencyId) -> bool:
+        """Seal a plain file under the passphrase, in place; False when it is sealed. Raises StartupError.
+
+        What the old file held is not wiped from the disk: see docs/keys.md section 2.
+        """
+        if self._passphrase is None:
+            raise StartupError("no passphrase: name a file that holds one in node.keys_passphrase_file")
+        document = self._file(agency)
+        if protected.is_protected(document):
+            self.load(agency)  # the passphrase must be the right one
+            return False
+        self._agency_keys(agency, document)
+        self._write(agency, document, os.replace)
+        return True
+
+    def is_protected(self, agency: AgencyId) -> bool:
+        """Whether an agency's file is sealed under a passphrase. Raises StartupError."""
+        return protected.is_protected(self._file(agency))
+
+    def _write(
+        self, agency: AgencyId, document: Mapping[str, Any], place: Callable[[Path, Path], None]
+    ) -> None:
+        """Put a file in its place, durably, whole or not at all. Raises StartupError."""
         path = self._path(agency)
+        if self._passphrase is not None:
+            document = protected.protect(document, self._passphrase, agency)
         # Random, so that what a crash left behind is never in the way; no `.json`, so that it is never read.
         temporary = path.with_suffix(f".{os.urandom(8).hex()}.new")
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write_private(temporary, json.dumps(document, indent=2) + "\n")
-            os.link(temporary, path)  # atomic, and fails if the name is taken, where a rename would overwrite
+            place(temporary, path)
             _sync_folder(self._directory)
         except FileExistsError:
             raise StartupError(
@@ -88,12 +122,15 @@ class FileKeyStore:
             ) from None
         finally:
             temporary.unlink(missing_ok=True)
-        return self.load(agency)
 
     def load(self, agency: AgencyId) -> AgencyKeys:
         """See KeyStore.load."""
-        document = self._read(agency)
+        return self._agency_keys(agency, self._open(agency, self._file(agency)))
+
+    def _agency_keys(self, agency: AgencyId, document: Any) -> AgencyKeys:
         try:
+            if (document["format"], document["version"], document["agency"]) != (FORMAT, VERSION, agency):
+                raise ValueError
             opening = [OpeningKey(one["suite"], _bytes(one["secret"])) for one in document["opening"]]
             times = [one["created"] for one in document["opening"]]
             secret, created = _bytes(document["idempotency_secret"]), document["created"]
@@ -111,8 +148,28 @@ class FileKeyStore:
         except (KeyError, IndexError, TypeError, ValueError):
             raise StartupError(f"the keys {self._path(agency)} {_DAMAGED}") from None
 
-    def _read(self, agency: AgencyId) -> Any:
-        """The file's document, of our format and this agency's. Raises StartupError."""
+    def _open(self, agency: AgencyId, document: Any) -> Any:
+        """The document with the keys, out of the file's. Raises StartupError."""
+        path = self._path(agency)
+        if not protected.is_protected(document):
+            if self._passphrase is not None:
+                raise StartupError(f"the keys {path} are not protected: run `gateway keys protect`")
+            return document
+        if self._passphrase is None:
+            raise StartupError(
+                f"the keys {path} are protected: name their passphrase in node.keys_passphrase_file"
+            )
+        try:
+            return protected.reveal(document, self._passphrase, agency)
+        except OpenFailed:
+            raise StartupError(
+                f"the keys {path} do not open: another passphrase, or the file was altered"
+            ) from None
+        except (ValueError, RecursionError):
+            raise StartupError(f"the keys {path} {_DAMAGED}") from None
+
+    def _file(self, agency: AgencyId) -> Any:
+        """What a file says, kept from others. Raises StartupError."""
         path = self._path(agency)
         try:
             with path.open("rb") as file:
@@ -121,18 +178,15 @@ class FileKeyStore:
                     raise StartupError(
                         f"{path} can be read by others: make new keys if anybody may have, else chmod 600 it"
                     )
-                document = json.load(file)
-            if (document["format"], document["version"], document["agency"]) != (FORMAT, VERSION, agency):
-                raise ValueError
+                return json.loads(file.read(LARGEST))
         except FileNotFoundError:
             raise StartupError(f"no keys of {agency} at {path}: make them with `gateway init`") from None
         except OSError as error:
             raise StartupError(
                 f"cannot read the keys {path} ({error.strerror}): run as the user who owns the file"
             ) from None
-        except (KeyError, TypeError, ValueError, RecursionError):
+        except (ValueError, RecursionError):
             raise StartupError(f"the keys {path} {_DAMAGED}") from None
-        return document
 
     def agencies(self) -> list[AgencyId]:
         """Whose keys are here, sorted."""

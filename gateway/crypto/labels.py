@@ -57,6 +57,8 @@ CHUNK_CONTEXT: Final = b"referral-gateway chunk v1"
 """Begins the external_aad of a sealed chunk."""
 OWN_CONTEXT: Final = b"referral-gateway own v1"
 """Begins the external_aad of what a node keeps for itself, and the derivation of its key."""
+KEY_FILE_CONTEXT: Final = b"referral-gateway key file v1"
+"""Begins the external_aad of a protected key file."""
 
 ENVELOPE_VERSION: Final = 1
 RECEIPT_VERSION: Final = 1

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 from gateway import __version__, config
-from gateway.crypto.keystore import FileKeyStore
 from gateway.crypto.statement import CONFORMANCE_CONTEXT, sign_statement
 from gateway.engine.tasks import Tasks
 from gateway.errors import StartupError
@@ -154,7 +153,7 @@ def _keep(folder: Path, agency: AgencyId, progress: Progress) -> None:
     """What was seen, and the report on it, signed with the key of the partner that accepts."""
     _write(folder / PROGRESS, json.dumps(asdict(progress)))
     settings = config.load(folder / THEIRS)
-    signer = FileKeyStore(settings.path(settings.node.keys)).load(ACCEPTS).signing
+    signer = settings.key_store().load(ACCEPTS).signing
     report = progress.report(agency, __version__, _now())
     document = {"report": report, **sign_statement(report, signer, CONFORMANCE_CONTEXT)}
     _write(folder / REPORT, json.dumps(document, indent=1))
