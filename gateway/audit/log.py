@@ -15,7 +15,7 @@ from gateway.store.audit import Checkpoint
 from gateway.store.base import Session
 
 KEPT_LEVEL = 4
-"""Subtrees of 2^4 entries and more are kept; smaller ones are made from the entries when a proof needs them."""
+"""Subtrees of 2^4 entries and more are kept; smaller ones are made from the entries when asked for."""
 ROUND = 5_000
 """Entries a checkpoint takes in at most, so that one transaction stays short; the next takes the rest."""
 ORIGIN = "referral-gateway/audit/"
@@ -60,7 +60,9 @@ def checkpoint(session: Session, signers: Signers, now: int) -> Checkpoint | Non
     read = reader(session, known)
     completed = merkle.completed(done, size)
     for level, position in completed:
-        known[level, position] = merkle.node_hash(read(level - 1, 2 * position), read(level - 1, 2 * position + 1))
+        known[level, position] = merkle.node_hash(
+            read(level - 1, 2 * position), read(level - 1, 2 * position + 1)
+        )
     audit.put_nodes(
         session,
         [(level, at, known[level, at]) for level, at in completed if level >= KEPT_LEVEL],

@@ -89,9 +89,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     return last == 0 and found == expected
 
 
-def verify_consistency(
-    old: int, new: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes
-) -> bool:
+def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> bool:
     """Whether the tree with the new root begins with the one of the old root (RFC 9162 section 2.1.4.2)."""
     if not 0 <= old <= new or not _well_formed(proof):
         return False

@@ -12,6 +12,7 @@ import typer
 
 from gateway import __version__
 from gateway.cli import (
+    audit,
     backup,
     broker,
     client,
@@ -59,6 +60,7 @@ client.register(app)
 inspect.register(app)
 dead_letters.register(app)
 backup.register(app)
+audit.register(app)
 conformance.register(app)
 sandbox.register(app)
 

@@ -55,7 +55,9 @@ def replay(number: Number, node: NodeFolder) -> None:
 
     What its sender was told is final: then it is not handed over, and the sender gets the same receipt again.
     """
-    if not _run(node, lambda s: _noted(s, "dead-letter-replay", number, done=dead_letters.ask_replay(s, number))):
+    if not _run(
+        node, lambda s: _noted(s, "dead-letter-replay", number, done=dead_letters.ask_replay(s, number))
+    ):
         fail(f"there is no dead letter {number} whose body was kept", Exit.REFUSED)
     typer.echo(f"{number} will be taken again at the node's next tick.")
 

@@ -178,7 +178,9 @@ class Directory:
                         self._verify[agency, verify.kid] = _TimedVerifyKey(verify, starts, ends)
                         continue
                     if key.use == "audit" and key.suite == SUITE_ML_DSA_65:
-                        self._audit.setdefault(agency, []).append(AuditVerifyKey.from_public(key.public_bytes))
+                        self._audit.setdefault(agency, []).append(
+                            AuditVerifyKey.from_public(key.public_bytes)
+                        )
                         continue
                     if key.use == "seal" and key.suite not in {"Ed25519", SUITE_ML_DSA_65}:
                         sealing = SealingKey.from_public(key.suite, key.public_bytes)

@@ -10,8 +10,8 @@ from gateway.engine.notes import NoteSender
 from gateway.engine.parts import Parts
 from gateway.messages import AgencyId
 from gateway.store import audit
-from gateway.store.base import Session
 from gateway.store.audit import Checkpoint
+from gateway.store.base import Session
 
 
 class Auditor:

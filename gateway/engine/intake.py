@@ -414,7 +414,9 @@ class Intake:
                 sent=False,
                 attempts=0,
             )
-            sealed.append(_Sealed(row, body, receipt, proof.sign_receipt(receipt, signer), bool(own), one.agreement))
+            sealed.append(
+                _Sealed(row, body, receipt, proof.sign_receipt(receipt, signer), bool(own), one.agreement)
+            )
         return sealed
 
     async def _first_answer(self, agency: AgencyId, remembered: Remembered) -> MessageStatus:

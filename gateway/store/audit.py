@@ -37,7 +37,7 @@ FIELDS: Final = {
     "stage": re.compile(r"[a-z]{1,20}"),
     "stated": re.compile(r"[0-9]{1,15}"),
 }
-"""What an entry may hold besides its number, time and kind: identifiers, constants, digests; never content."""
+"""What an entry may hold besides number, time and kind: identifiers, constants, digests; never content."""
 INVALID: Final = "invalid"
 """Stands for a value that is none of those: a caller, or a broker, can put anything into an identifier."""
 
@@ -192,9 +192,7 @@ def record_change(session: Session, kind: str, name: str, value: str, /, **field
 # --- peers ---
 
 
-def put_peer_checkpoint(
-    session: Session, peer: AgencyId, one: Checkpoint, root: str, *, fork: bool
-) -> bool:
+def put_peer_checkpoint(session: Session, peer: AgencyId, one: Checkpoint, root: str, *, fork: bool) -> bool:
     """Keep a peer's checkpoint; False when it is known. What does not contradict is superseded."""
     cursor = session.execute(
         "INSERT INTO peer_checkpoints (peer, origin, size, root, at, fork, note) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -233,7 +231,7 @@ def drop_superseded(session: Session, peer: AgencyId, *, keep: int) -> None:
 
 
 def due_peers(session: Session, origin: str, size: int, *, before: int) -> list[Peer]:
-    """Peers with whom messages were exchanged, that lack this checkpoint and were sent none since `before`."""
+    """Peers with whom messages were exchanged, that lack this checkpoint, and were sent none since."""
     rows = session.execute(
         "SELECT p.agency, p.peer, COALESCE(a.confirmed, 0), COALESCE(a.origin, ?) FROM ("
         " SELECT m.agency AS agency, e.recipient AS peer FROM outbound_envelopes e"

@@ -169,6 +169,9 @@ def test_subtrees_are_completed_once_and_in_order(old: int, more: int) -> None:
 
 
 def test_what_is_not_in_the_tree_has_no_proof() -> None:
-    for wrong in (lambda: merkle.inclusion_proof(3, 3, reader(made(3))), lambda: merkle.consistency_proof(4, 3, reader(made(3)))):
+    for wrong in (
+        lambda: merkle.inclusion_proof(3, 3, reader(made(3))),
+        lambda: merkle.consistency_proof(4, 3, reader(made(3))),
+    ):
         with pytest.raises(ValueError, match="tree"):
             wrong()
