@@ -13,7 +13,7 @@ from gateway.adapters import Registry
 from gateway.config import MeshPartner, MeshSection, Settings
 from gateway.crypto.keystore import AgencyKeys, FileKeyStore
 from gateway.directory.opening import open_directory
-from gateway.engine import recall, receipting, reconcile
+from gateway.engine import recall, receipting, reconcile, witness
 from gateway.engine.audit import Auditor
 from gateway.engine.chunked import ChunkedSends
 from gateway.engine.claims import Claims
@@ -29,6 +29,7 @@ from gateway.engine.receipting import ReceiptSender, Recorder
 from gateway.engine.reconcile import Reconciler
 from gateway.engine.tasks import Tasks
 from gateway.engine.ticker import Ticker
+from gateway.engine.witness import Witness
 from gateway.errors import StartupError, Unavailable
 from gateway.http.admin import make_admin_app
 from gateway.http.app import ROUTES, Server, make_app, serve
@@ -100,17 +101,26 @@ class Node:
         self._notes = NoteSender(self.parts)
         self._recall = Recall(self.parts, self._notes, self._receipts)
         self._reconciler = Reconciler(self.parts, self._notes, self._receipts, self._mailbox.ring)
+        self._witness = Witness(self.parts, self._notes)
         handlers = {
             receipting.TYPE: Recorder(self.parts).take,
             recall.TYPE: self._recall.take,
             reconcile.ASK: self._reconciler.take_ask,
             reconcile.ANSWER: self._reconciler.take_answer,
             reconcile.RESEND: self._reconciler.take_resend,
+            witness.SHOW: self._witness.take_shown,
+            witness.CONFIRM: self._witness.take_confirmed,
         }
         self._arrivals = Arrivals(self.parts, self._receipts, handlers, self._mailbox.ring)
-        self._auditor = Auditor(self.parts, self._notes, settings.model_dump_json(exclude={"base"}).encode())
+        self._auditor = Auditor(self.parts, settings.model_dump_json(exclude={"base"}).encode())
         self._ticker = Ticker(
-            self.parts, self._backlog, self._receipts, self._arrivals, self._reconciler, self._auditor
+            self.parts,
+            self._backlog,
+            self._receipts,
+            self._arrivals,
+            self._reconciler,
+            self._auditor,
+            self._witness,
         )
         self._tokens = TokenFile(settings.path(node.tokens))
         self._intake = Intake(self.parts, self._backlog, self._publisher, self._recall)

@@ -1,4 +1,4 @@
-"""The audit log at work: what changed since the last start, checkpoints, and their exchange with peers."""
+"""The audit log at work: what changed since the last start, and checkpoints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 
 from gateway.audit import log
-from gateway.engine.notes import NoteSender
 from gateway.engine.parts import Parts
 from gateway.messages import AgencyId
 from gateway.store import audit
@@ -17,10 +16,9 @@ from gateway.store.base import Session
 class Auditor:
     """Keeps the log's checkpoints up to date."""
 
-    def __init__(self, parts: Parts, sender: NoteSender, configuration: bytes) -> None:
+    def __init__(self, parts: Parts, configuration: bytes) -> None:
         """`configuration` is the settings file as it stands; only its digest is entered."""
         self._parts = parts
-        self._sender = sender
         self._configuration = hashlib.sha256(configuration).hexdigest()
         self._signers = [(keys.signing, keys.audit_key()) for keys in parts.keys.values()]
         self._due = 0

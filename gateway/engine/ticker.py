@@ -15,6 +15,7 @@ from gateway.engine.parts import Parts
 from gateway.engine.receipting import ReceiptSender, receipt_for
 from gateway.engine.reconcile import Reconciler
 from gateway.engine.tasks import Tasks
+from gateway.engine.witness import Witness
 from gateway.errors import Unavailable
 from gateway.messages import AgencyId, Reason, Receipt, Stage
 from gateway.protocol import delivery
@@ -45,9 +46,11 @@ class Ticker:
         arrivals: Arrivals,
         reconciler: Reconciler,
         auditor: Auditor,
+        witness: Witness,
     ) -> None:
         self._parts = parts
         self._auditor = auditor
+        self._witness = witness
         self._arrivals = arrivals
         self._reconciler = reconciler
         self._connected: bool | None = None
@@ -89,6 +92,7 @@ class Ticker:
         await self._arrivals.replay()
         await self._reconciler.ask_due()
         await self._auditor.tick(now)
+        await self._witness.tick(now)
         await self._backlog.recount()
         await self._gauges(now)
 

@@ -230,6 +230,14 @@ def drop_superseded(session: Session, peer: AgencyId, *, keep: int) -> None:
     )
 
 
+def count_forks(session: Session, peer: AgencyId) -> int:
+    """How many contradicting checkpoints of a peer are kept."""
+    (found,) = session.execute(
+        "SELECT COUNT(*) FROM peer_checkpoints WHERE peer = ? AND fork = 1", (peer,)
+    ).fetchone()
+    return int(found)
+
+
 def due_peers(session: Session, origin: str, size: int, *, before: int) -> list[Peer]:
     """Peers with whom messages were exchanged, that lack this checkpoint, and were sent none since."""
     rows = session.execute(

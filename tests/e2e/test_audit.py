@@ -12,8 +12,17 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from tests.road import reached, refusal, send, wait_for_arrival
-from tests.world import POLICE, SCHOOL, World, provision, running
+from gateway.crypto import witness as form
+from gateway.engine import witness
+from gateway.messages import AgencyId
+from gateway.store import audit, dead_letters, notes
+from gateway.store.audit import Checkpoint
+from tests.road import metric, reached, refusal, send, wait_for_arrival
+from tests.world import POLICE, SCHOOL, World, provision, running, until
+
+TAKEN, FORK, CONTRADICTED = (
+    f'gateway_audit_checkpoints_total{{outcome="{outcome}"}}' for outcome in ("taken", "fork", "contradicted")
+)
 
 QUICK = """
 [times]
@@ -142,11 +151,87 @@ async def test_a_transition_that_is_undone_leaves_no_entry(world: World) -> None
     before = len(entries(world))
 
     def job(session: Any) -> None:
-        from gateway.store import audit
-
         audit.record(session, "receipt")
         raise KeyError
 
     with pytest.raises(KeyError):
         await world.nodes[SCHOOL].parts.store.write(job)
     assert len(entries(world)) == before
+
+
+async def kept(world: World, keeper: AgencyId) -> list[tuple[AgencyId, Checkpoint, bool]]:
+    return await world.nodes[keeper].parts.store.read(audit.peer_checkpoints)
+
+
+async def test_peers_keep_each_others_checkpoints_as_they_grow(world: World) -> None:
+    await delivered(world)
+
+    async def size() -> int:
+        return max((one.size for _, one, _ in await kept(world, POLICE)), default=0)
+
+    await until(size, "the first checkpoint")
+    first = await size()
+    await delivered(world)
+
+    async def grown() -> bool:
+        return await size() > first and metric(world, POLICE, TAKEN) > 0
+
+    await until(grown, "a later one, with its proof")
+    assert not any(fork for _, _, fork in await kept(world, POLICE))
+    assert metric(world, POLICE, FORK) == metric(world, SCHOOL, CONTRADICTED) == 0
+    code, text = typed("audit", "peers", "-n", world.folder / POLICE, "--json")
+    assert code == 0
+    newest = max(json.loads(text)["checkpoints"], key=lambda one: int(one["size"]))
+    note = world.folder / "kept.note"
+    note.write_text(newest["note"], "utf-8")
+    assert typed("audit", "verify", exported(world), "--checkpoint", note)[0] == 0
+
+
+async def test_a_rewritten_past_is_noticed_by_the_peer_and_at_home(world: World) -> None:
+    await delivered(world)
+
+    async def known() -> bool:
+        return bool(await kept(world, POLICE))
+
+    await until(known, "the first checkpoint")
+    (honest, *_) = [one for _, one, _ in await kept(world, POLICE)]
+    await world.stop(SCHOOL)
+
+    def rewrite(connection: sqlite3.Connection) -> None:
+        """Whoever owns the database and the keys: change an entry, forget hashes, sign everything anew."""
+        connection.execute("UPDATE audit_entries SET body = replace(body, 'accepted', 'rejected')")
+        connection.execute("DELETE FROM audit_nodes")
+        connection.execute("DELETE FROM audit_checkpoints")
+
+    tamper(world, rewrite)
+    await world.start(SCHOOL)
+    await delivered(world)
+    await until(lambda: metric(world, POLICE, FORK), "the peer finds out")
+    await until(lambda: metric(world, SCHOOL, CONTRADICTED), "so does the node itself")
+    evidence = await kept(world, POLICE)
+    assert [fork for _, _, fork in evidence].count(True) >= 1
+    code, text = typed("audit", "peers", "-n", world.folder / POLICE)
+    assert "FORK" in text
+    found = await world.nodes[POLICE].parts.store.read(lambda s: audit.entries(s, 0, 1000))
+    assert any('"kind":"peer-log-forked"' in one.text for one in found)
+    file, note = exported(world), world.folder / "kept.note"
+    assert typed("audit", "verify", file)[0] == 0, "by itself the new past is signed and whole"
+    note.write_text(honest.note, "utf-8")
+    code, text = typed("audit", "verify", file, "--checkpoint", note)
+    assert code == 1
+    assert "rewritten" in text
+
+
+async def test_nobody_shows_a_checkpoint_of_another_agency(world: World) -> None:
+    await delivered(world)
+    school, police = world.nodes[SCHOOL].parts, world.nodes[POLICE].parts
+    theirs = await police.store.read(audit.latest)
+    assert theirs is not None
+    payload = form.encode_shown(form.Shown(theirs.note, 0, ()))
+    await school.store.write(lambda s: notes.owe(s, witness.SHOW, SCHOOL, POLICE, payload))
+
+    async def refused() -> bool:
+        return bool(await police.store.read(dead_letters.count))
+
+    await until(refused, "it is set aside")
+    assert not any(one.note == theirs.note for _, one, _ in await kept(world, POLICE))
