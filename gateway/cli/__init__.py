@@ -18,6 +18,7 @@ from gateway.cli import (
     client,
     conformance,
     dead_letters,
+    evidence,
     governance,
     inspect,
     node,
@@ -61,6 +62,7 @@ inspect.register(app)
 dead_letters.register(app)
 backup.register(app)
 audit.register(app)
+evidence.register(app)
 conformance.register(app)
 sandbox.register(app)
 

@@ -41,9 +41,10 @@ class Auditor:
         await self._parts.store.write(self._note_directory)
 
     def _note_directory(self, session: Session) -> None:
-        document = self._parts.directory.document.model_dump_json().encode()
-        digest = hashlib.sha256(document).hexdigest()
-        audit.record_change(session, "directory-changed", "directory", digest)
+        document = self._parts.directory.document.model_dump_json()
+        digest = hashlib.sha256(document.encode()).hexdigest()
+        if audit.record_change(session, audit.DIRECTORY_CHANGED, "directory", digest):
+            audit.set_fact(session, audit.DIRECTORY + digest, document)  # evidence will show it
 
     async def tick(self, now: int) -> None:
         """Make a checkpoint when it is time. Raises Unavailable."""

@@ -24,6 +24,8 @@ CONFIRM = "audit-confirmed"
 
 KEEP = 10
 """Checkpoints kept of a peer; each contains those before it."""
+UNPROVEN = 5
+"""Checkpoints in a row without the proof that was asked for, before they count as a fork."""
 EVIDENCE = 100
 """Contradicting checkpoints kept of a peer."""
 
@@ -91,6 +93,8 @@ class Witness:
             latest = audit.latest(session)
             if latest is None or latest.origin != confirmed.origin:
                 return True  # of a log we no longer continue
+            # Also when it contradicts us: the next proof begins there, so that the peer finds out too.
+            audit.peer_confirmed(session, header.recipient, header.sender, confirmed.origin, confirmed.size)
             if confirmed.size > latest.size or _root(session, confirmed.size) != confirmed.root:
                 audit.record_change(
                     session,
@@ -101,7 +105,6 @@ class Witness:
                     size=confirmed.size,
                 )
                 return False
-            audit.peer_confirmed(session, header.recipient, header.sender, confirmed.origin, confirmed.size)
             return True
 
         if not await self._parts.store.write(job):
@@ -128,6 +131,10 @@ def _judge(session: Session, header: Header, shown: Shown, note: Note, now: int)
         outcome = "unproven"  # it crossed our confirmation: the next comes with the proof we need
     elif not merkle.verify_consistency(kept.size, note.size, shown.proof, root, note.root):
         outcome = "fork"
+    streak = int(audit.fact(session, f"unproven/{peer}") or 0) + 1 if outcome == "unproven" else 0
+    audit.set_fact(session, f"unproven/{peer}", str(streak))
+    if streak >= UNPROVEN:
+        outcome = "fork"  # it was told often enough from where we need proof
     if outcome == "taken":
         audit.put_peer_checkpoint(session, peer, made, note.root.hex(), fork=False)
         audit.drop_superseded(session, peer, keep=KEEP)

@@ -42,6 +42,12 @@ INVALID: Final = "invalid"
 """Stands for a value that is none of those: a caller, or a broker, can put anything into an identifier."""
 
 
+DIRECTORY_CHANGED: Final = "directory-changed"
+"""The kind of entry that says a directory came into use."""
+DIRECTORY: Final = "directory/"
+"""Begins the name under which a directory is kept; its digest follows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry, as it is hashed."""
@@ -83,9 +89,9 @@ def record(session: Session, kind: str, /, **fields: str | int | None) -> None:
         ensure_ascii=True,
     )
     session.execute(
-        "INSERT INTO audit_entries (number, body, message_id)"
+        "INSERT INTO audit_entries (number, body, subject)"
         " VALUES ((SELECT COALESCE(MAX(number), -1) + 1 FROM audit_entries), ?, ?)",
-        (body, held.get("message_id")),
+        (body, kind if kind == DIRECTORY_CHANGED else held.get("message_id")),
     )
 
 
@@ -101,9 +107,22 @@ def entries(session: Session, begin: int, end: int) -> list[Entry]:
 def of_message(session: Session, message_id: str) -> list[Entry]:
     """The entries about a message."""
     rows = session.execute(
-        "SELECT number, body FROM audit_entries WHERE message_id = ? ORDER BY number", (message_id,)
+        "SELECT number, body FROM audit_entries WHERE subject = ? ORDER BY number", (message_id,)
     ).fetchall()
     return [_entry(number, body) for number, body in rows]
+
+
+def last_directory(session: Session, *, before: int) -> tuple[Entry, str] | None:
+    """The directory that was in use when an entry was made: its own entry, and the document."""
+    row = session.execute(
+        "SELECT number, body FROM audit_entries WHERE subject = ? AND number < ?"
+        " ORDER BY number DESC LIMIT 1",
+        (DIRECTORY_CHANGED, before),
+    ).fetchone()
+    if row is None:
+        return None
+    document = fact(session, DIRECTORY + json.loads(row[1])["digest"])
+    return None if document is None else (_entry(*row), document)
 
 
 def _entry(number: int, body: str) -> Entry:

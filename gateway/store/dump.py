@@ -93,7 +93,7 @@ TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
     ),
     "mesh_tokens": (("digest",), ("until",)),
-    "audit_entries": (("number",), ("body", "message_id")),
+    "audit_entries": (("number",), ("body", "subject")),
     "audit_nodes": (("level", "position"), ("hash",)),
     "audit_checkpoints": (("origin", "size"), ("at", "note")),
     "audit_facts": (("name",), ("value",)),

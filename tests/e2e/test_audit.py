@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
+import zipfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typer.testing import CliRunner
 from gateway.cli import app
 from gateway.crypto import witness as form
 from gateway.engine import witness
-from gateway.messages import AgencyId
+from gateway.messages import AgencyId, new_id
 from gateway.store import audit, dead_letters, notes
 from gateway.store.audit import Checkpoint
 from tests.road import metric, reached, refusal, send, wait_for_arrival
@@ -53,6 +55,11 @@ def typed(*arguments: object) -> tuple[int, str]:
     """A command in this process: its exit code, and what it says."""
     done = CliRunner().invoke(app, [str(one) for one in arguments])
     return done.exit_code, done.output
+
+
+async def made(message_id: str, node: Path, file: Path) -> tuple[int, str]:
+    """Evidence, made while the node runs."""
+    return await asyncio.to_thread(typed, "evidence", "make", message_id, "-n", node, "-o", file)
 
 
 def exported(world: World, name: str = "log") -> Path:
@@ -199,7 +206,9 @@ async def test_a_rewritten_past_is_noticed_by_the_peer_and_at_home(world: World)
 
     def rewrite(connection: sqlite3.Connection) -> None:
         """Whoever owns the database and the keys: change an entry, forget hashes, sign everything anew."""
-        connection.execute("UPDATE audit_entries SET body = replace(body, 'accepted', 'rejected')")
+        connection.execute(
+            "UPDATE audit_entries SET body = replace(body, 'started', 'stopped') WHERE number = 0"
+        )
         connection.execute("DELETE FROM audit_nodes")
         connection.execute("DELETE FROM audit_checkpoints")
 
@@ -235,3 +244,63 @@ async def test_nobody_shows_a_checkpoint_of_another_agency(world: World) -> None
 
     await until(refused, "it is set aside")
     assert not any(one.note == theirs.note for _, one, _ in await kept(world, POLICE))
+
+
+async def test_evidence_of_a_message_verifies_offline_and_only_unchanged(world: World) -> None:
+    message_id = await delivered(world)
+    file = world.folder / "evidence.zip"
+    for agency, stages in ((POLICE, 2), (SCHOOL, 3)):  # the recipient has no `accepted` of the sender
+        file.unlink(missing_ok=True)
+        code, text = await made(message_id, world.folder / agency, file)
+        assert code == 0, text
+        code, text = typed("evidence", "verify", file, "--directory", world.directory)
+        assert code == 0, text
+        assert text.count("valid    ") == stages
+    with zipfile.ZipFile(file) as archive:
+        whole = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert "delivered" in whole["report.html"]
+    document = json.loads(whole["evidence.json"])
+
+    def spoilt(name: str, value: object) -> dict[str, str]:
+        return {**whole, "evidence.json": json.dumps({**document, name: value})}
+
+    entries = [{**one, "entry": one["entry"].replace("delivered", "rejected")} for one in document["entries"]]
+    moved = [{**one, "index": one["index"] + 1} for one in document["entries"]]
+    for number, files in enumerate(
+        [
+            spoilt("entries", entries),
+            spoilt("entries", moved),
+            spoilt("entries", document["entries"][:-1]),
+            spoilt("receipts", [document["receipts"][0][:-8] + "AAAAAAA="]),
+            spoilt("receipts", []),
+            spoilt("checkpoint", document["checkpoint"].replace("\n", "1\n", 2)),
+            spoilt("directories", ["{}"]),
+            spoilt("message_id", "f81d4fae-7dec-41d0-a765-00a0c91e6bf6"),
+            {**whole, "report.html": whole["report.html"].replace("delivered", "expired")},
+            {**whole, "more.txt": ""},
+            {"evidence.json": "[]", "report.html": ""},
+        ]
+    ):
+        changed = world.folder / f"{number}.zip"
+        with zipfile.ZipFile(changed, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        code, text = typed("evidence", "verify", changed)
+        assert (code, text.count("\n")) == (1, 1), (number, text)
+    changed.write_bytes(file.read_bytes()[:-100])
+    assert typed("evidence", "verify", changed)[0] == 1
+    assert (await made(new_id(), world.folder / SCHOOL, changed))[0] == 1
+
+
+async def test_evidence_signed_with_keys_the_directory_does_not_list_is_refused(
+    world: World, tmp_path: Path
+) -> None:
+    message_id = await delivered(world)
+    file, other = world.folder / "evidence.zip", tmp_path / "other"
+    assert (await made(message_id, world.folder / SCHOOL, file))[0] == 0
+    other.mkdir()
+    provision(other, (SCHOOL, POLICE))
+    assert typed("evidence", "verify", file)[0] == 0
+    assert typed("evidence", "verify", file, "--directory", other / "directory.json")[0] == 1
+    log = exported(world)
+    assert typed("audit", "verify", log, "--directory", other / "directory.json")[0] == 1

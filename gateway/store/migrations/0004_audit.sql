@@ -2,9 +2,9 @@
 CREATE TABLE audit_entries (
     number        INTEGER PRIMARY KEY,         -- from 0, without gaps: every write holds the one write lock
     body          TEXT NOT NULL,               -- JSON, without its number, exactly as it is hashed
-    message_id    TEXT                         -- to look entries up; stands in the body too
+    subject       TEXT                         -- to look entries up: a message, or `directory-changed`
 );
-CREATE INDEX audit_entries_of ON audit_entries (message_id) WHERE message_id IS NOT NULL;
+CREATE INDEX audit_entries_of ON audit_entries (subject, number) WHERE subject IS NOT NULL;
 
 -- Hashes of complete subtrees up to the latest checkpoint; the lowest levels are made from the entries.
 CREATE TABLE audit_nodes (
