@@ -1,4 +1,4 @@
-"""Commands for proof of one message: evidence make, evidence verify (docs/evidence.md)."""
+"""Commands for proof of one message: evidence, evidence verify (docs/evidence.md)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Context
+from typer.core import TyperGroup
 
 from gateway import config
 from gateway.audit import evidence, log, page
@@ -23,11 +25,26 @@ from gateway.crypto.keystore import FileKeyStore
 from gateway.directory import file as directory_file
 from gateway.directory.opening import open_directory
 from gateway.errors import StartupError
-from gateway.messages import AgencyId
+from gateway.messages import UUID4, AgencyId
 from gateway.store import audit
 from gateway.store.base import Session
 
-app = typer.Typer(no_args_is_help=True, help="Proof of what happened to one message, for anybody to check.")
+
+class _MakeByDefault(TyperGroup):
+    """`gateway evidence ID` is `gateway evidence make ID`."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Put the command in front of an identifier."""
+        if args and UUID4.fullmatch(args[0]):
+            args = ["make", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_MakeByDefault,
+    no_args_is_help=True,
+    help="Proof of what happened to one message, for anybody to check.",
+)
 
 EVIDENCE, REPORT = "evidence.json", "report.html"
 LARGEST = 64 * 1024 * 1024

@@ -59,7 +59,7 @@ def typed(*arguments: object) -> tuple[int, str]:
 
 async def made(message_id: str, node: Path, file: Path) -> tuple[int, str]:
     """Evidence, made while the node runs."""
-    return await asyncio.to_thread(typed, "evidence", "make", message_id, "-n", node, "-o", file)
+    return await asyncio.to_thread(typed, "evidence", message_id, "-n", node, "-o", file)
 
 
 def exported(world: World, name: str = "log") -> Path:
