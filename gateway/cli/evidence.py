@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer import Context
 from typer.core import TyperGroup
 
 from gateway import config
@@ -33,7 +32,7 @@ from gateway.store.base import Session
 class _MakeByDefault(TyperGroup):
     """`gateway evidence ID` is `gateway evidence make ID`."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the command in front of an identifier."""
         if args and UUID4.fullmatch(args[0]):
             args = ["make", *args]
