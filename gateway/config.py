@@ -216,6 +216,12 @@ class TimesSection(_Section):
         description="Seconds after expiry that the sender's node waits for the recipient's last word"
         " before it concludes `expired` or `failed` itself.",
     )
+    checkpoint: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="Seconds between signed checkpoints of the audit log, while there is anything new."
+    )
+    checkpoint_exchange: Annotated[float, Field(gt=0)] = Field(
+        600.0, description="Seconds between checkpoints sent to one peer, to keep as a witness."
+    )
     tick: Annotated[float, Field(gt=0)] = Field(5.0, description="Seconds between looks at what is due.")
     idempotency: Annotated[int, Field(ge=3600)] = Field(
         7 * 86400, description="Seconds an Idempotency-Key is remembered."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from gateway.adapters import Registry
 from gateway.config import MeshPartner, MeshSection, Settings
 from gateway.crypto.keystore import AgencyKeys
 from gateway.directory.opening import open_directory
-from gateway.engine import recall, receipting, reconcile
+from gateway.engine import recall, receipting, reconcile, witness
+from gateway.engine.audit import Auditor
 from gateway.engine.chunked import ChunkedSends
 from gateway.engine.claims import Claims
 from gateway.engine.inbound import Arrivals
@@ -27,7 +29,8 @@ from gateway.engine.receipting import ReceiptSender, Recorder
 from gateway.engine.reconcile import Reconciler
 from gateway.engine.tasks import Tasks
 from gateway.engine.ticker import Ticker
-from gateway.errors import StartupError
+from gateway.engine.witness import Witness
+from gateway.errors import StartupError, Unavailable
 from gateway.faces import Faces
 from gateway.http.admin import make_admin_app
 from gateway.http.app import ROUTES, Server, make_app, serve
@@ -99,15 +102,27 @@ class Node:
         self._notes = NoteSender(self.parts)
         self._recall = Recall(self.parts, self._notes, self._receipts)
         self._reconciler = Reconciler(self.parts, self._notes, self._receipts, self._mailbox.ring)
+        self._witness = Witness(self.parts, self._notes)
         handlers = {
             receipting.TYPE: Recorder(self.parts).take,
             recall.TYPE: self._recall.take,
             reconcile.ASK: self._reconciler.take_ask,
             reconcile.ANSWER: self._reconciler.take_answer,
             reconcile.RESEND: self._reconciler.take_resend,
+            witness.SHOW: self._witness.take_shown,
+            witness.CONFIRM: self._witness.take_confirmed,
         }
         self._arrivals = Arrivals(self.parts, self._receipts, handlers, self._mailbox.ring)
-        self._ticker = Ticker(self.parts, self._backlog, self._receipts, self._arrivals, self._reconciler)
+        self._auditor = Auditor(self.parts, settings.model_dump_json(exclude={"base"}).encode())
+        self._ticker = Ticker(
+            self.parts,
+            self._backlog,
+            self._receipts,
+            self._arrivals,
+            self._reconciler,
+            self._auditor,
+            self._witness,
+        )
         self._tokens = TokenFile(settings.path(node.tokens))
         self._intake = Intake(self.parts, self._backlog, self._publisher, self._recall)
         limits = settings.limits
@@ -143,6 +158,7 @@ class Node:
         parts, http = self.parts, self._settings.http
         try:
             await parts.transport.start()
+            await self._begin_audit()
             await self._arrivals.start()
         except TransportError as error:
             await self.stop()
@@ -190,6 +206,8 @@ class Node:
         if self._chunked is not None:
             await self._chunked.close()
         await self._faces.close()
+        with contextlib.suppress(Unavailable):  # what is entered already is safe; its checkpoint comes later
+            await self._auditor.end()
         await self.parts.store.close()
         self.log.info("node-stopped")
 
@@ -218,6 +236,12 @@ class Node:
         """See gateway.http.ports.Health."""
         self._metrics.ready(self.ready()[1])
         return self._metrics.exposition()
+
+    async def _begin_audit(self) -> None:
+        try:
+            await self._auditor.begin()
+        except Unavailable:
+            self.log.warning("store-unavailable")  # nothing is accepted either until it can be written
 
     def _make_mesh(self) -> tuple[ChunkedSends | None, Mesh | None]:
         """The MESH face, if the settings have one. Raises StartupError."""
@@ -311,4 +335,6 @@ def _rules(settings: Settings) -> Rules:
         attachment_bytes=limits.attachment_bytes,
         prefetch=transport.prefetch,
         concurrency=transport.concurrency,
+        checkpoint=int(times.checkpoint * 1000),
+        checkpoint_exchange=int(times.checkpoint_exchange * 1000),
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gateway import config, schemas
 from gateway.crypto.keystore import AgencyKeys
+from gateway.crypto.labels import SUITE_ML_DSA_65
 from gateway.directory import file as directory_file
 from gateway.directory.model import (
     AcceptsEntry,
@@ -193,6 +194,12 @@ def _entry(agency: NewAgency, keys: AgencyKeys) -> AgencyEntry:
                     "public": _b64(sealing.public_bytes),
                     "starts": starts,
                 }
+            ),
+            KeyEntry(
+                use="audit",
+                suite=SUITE_ML_DSA_65,
+                public=_b64(keys.audit_key().public.public_bytes),
+                starts=starts,
             ),
         ),
         accepts=tuple(

@@ -12,11 +12,13 @@ import typer
 
 from gateway import __version__
 from gateway.cli import (
+    audit,
     backup,
     broker,
     client,
     conformance,
     dead_letters,
+    evidence,
     governance,
     inspect,
     keys,
@@ -61,6 +63,8 @@ inspect.register(app)
 keys.register(app)
 dead_letters.register(app)
 backup.register(app)
+audit.register(app)
+evidence.register(app)
 conformance.register(app)
 sandbox.register(app)
 

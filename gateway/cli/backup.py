@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway import __version__, config
+from gateway.audit import log
 from gateway.cli.common import Exit, Json, NodeFolder, fail, show, timestamp
 from gateway.cli.database import in_database
 from gateway.crypto import backup as sealed
@@ -18,7 +19,7 @@ from gateway.crypto.backup import BackupInvalid
 from gateway.directory.opening import open_directory
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
-from gateway.store import dump, reconciliations
+from gateway.store import audit, dump, reconciliations
 from gateway.store.base import Session
 from gateway.store.opening import create_store, snapshot
 
@@ -68,6 +69,7 @@ def backup(
         raise StartupError(f"cannot write {file}: {error.strerror}") from None
     finally:
         partial.unlink(missing_ok=True)
+    in_database(settings.database(), lambda s: audit.record(s, "backed-up", stated=created))
     typer.echo(f"{file}: {file.stat().st_size} bytes, as of {timestamp(created)}.")
 
 
@@ -100,6 +102,8 @@ def restore(
         for agency in own:
             for peer in peers:
                 reconciliations.begin(session, agency, peer, since=created - MARGIN, hold=True, due=0)
+        audit.record(session, "restored", stated=created)
+        log.restart(session)
         return created, counts
 
     try:
@@ -159,6 +163,7 @@ def reconcile_ask(
         pairs = [(agency, peer) for agency in own for peer in sorted(directory.agencies) if peer not in own]
         for agency, peer in pairs:
             reconciliations.begin(session, agency, peer, since=since, hold=False, due=0)
+        audit.record(session, "reconcile-asked", stated=since)
         return len(pairs)
 
     typer.echo(f"{in_database(settings.database(), job)} questions will be asked at the node's next tick.")
@@ -177,6 +182,8 @@ def reconcile_release(
             reconciliations.close(session, AgencyId(agency), AgencyId(peer), at=now)
             for agency in settings.node.agencies
         ]
+        if any(closed):
+            audit.record(session, "reconcile-released", peer=peer)
         return any(closed)
 
     if not in_database(settings.database(), job):

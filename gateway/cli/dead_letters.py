@@ -11,7 +11,7 @@ import typer
 from gateway import config
 from gateway.cli.common import Exit, Json, NodeFolder, fail, show, timestamp
 from gateway.cli.database import in_database
-from gateway.store import dead_letters
+from gateway.store import audit, dead_letters
 from gateway.store.base import Session
 
 T = TypeVar("T")
@@ -55,7 +55,9 @@ def replay(number: Number, node: NodeFolder) -> None:
 
     What its sender was told is final: then it is not handed over, and the sender gets the same receipt again.
     """
-    if not _run(node, lambda s: dead_letters.ask_replay(s, number)):
+    if not _run(
+        node, lambda s: _noted(s, "dead-letter-replay", number, done=dead_letters.ask_replay(s, number))
+    ):
         fail(f"there is no dead letter {number} whose body was kept", Exit.REFUSED)
     typer.echo(f"{number} will be taken again at the node's next tick.")
 
@@ -63,7 +65,7 @@ def replay(number: Number, node: NodeFolder) -> None:
 @app.command()
 def drop(number: Number, node: NodeFolder) -> None:
     """Forget one for good."""
-    if not _run(node, lambda s: dead_letters.drop(s, number)):
+    if not _run(node, lambda s: _noted(s, "dead-letter-drop", number, done=dead_letters.drop(s, number))):
         fail(f"there is no dead letter {number}", Exit.REFUSED)
     typer.echo(f"{number} is dropped.")
 
@@ -81,6 +83,13 @@ def _row(one: dead_letters.DeadLetter) -> dict[str, Any]:
         "kept": one.kept,
         "replay": one.replay,
     }
+
+
+def _noted(session: Session, kind: str, number: int, *, done: bool) -> bool:
+    """An entry in the audit log for what an operator did; whether there was anything to do."""
+    if done:
+        audit.record(session, kind, number=number)
+    return done
 
 
 def _run(node: Path, job: Callable[[Session], T]) -> T:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gateway.crypto import protected
+from gateway.crypto.audit_key import AuditKey
 from gateway.crypto.keys import OpenFailed, OpeningKey, SigningKey
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID, AgencyId
@@ -43,6 +44,10 @@ class AgencyKeys:
     """Milliseconds since the epoch: when the agency's file was made."""
     opening_created: Mapping[bytes, int]
     """The same for each opening key, by key id."""
+
+    def audit_key(self) -> AuditKey:
+        """The key that signs audit checkpoints beside the signing key."""
+        return AuditKey(self.idempotency_secret)
 
 
 class KeyStore(Protocol):

@@ -60,6 +60,18 @@ OWN_CONTEXT: Final = b"referral-gateway own v1"
 KEY_FILE_CONTEXT: Final = b"referral-gateway key file v1"
 """Begins the external_aad of a protected key file."""
 
+AUDIT_KEY_CONTEXT: Final = b"referral-gateway audit key v1"
+"""HKDF's info when the ML-DSA key of the audit log is derived from an agency's secret."""
+
+# --- signed notes: https://c2sp.org/signed-note ---
+NOTE_ED25519: Final = b"\x01"
+"""Signature type of Ed25519."""
+NOTE_ML_DSA_65: Final = b"\xffreferral-gateway ML-DSA-65"
+"""Signature type of ML-DSA-65 (FIPS 204) over the note's text, empty context: none is assigned, so 0xff and a
+longer name, as the specification recommends."""
+SUITE_ML_DSA_65: Final = "ML-DSA-65"
+"""As the directory calls it."""
+
 ENVELOPE_VERSION: Final = 1
 RECEIPT_VERSION: Final = 1
 CONTENT_VERSION: Final = 1

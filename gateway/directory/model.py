@@ -24,7 +24,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gateway.crypto.audit_key import AuditVerifyKey
 from gateway.crypto.keys import SealingKey, VerifyKey
+from gateway.crypto.labels import SUITE_ML_DSA_65
+from gateway.crypto.note import NoteKeys
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Problem, Purpose, Sector
 from gateway.protocol import views
 from gateway.protocol.policy import Agency, Agreement, Allowed, Denied, Question, decide
@@ -48,8 +51,8 @@ class _Part(BaseModel):
 class KeyEntry(_Part):
     """A public key of an agency."""
 
-    use: Literal["sign", "seal"]
-    suite: Literal["Ed25519", "HPKE-9-KE", "HPKE-7-KE"]
+    use: Literal["sign", "seal", "audit"]
+    suite: Literal["Ed25519", "HPKE-9-KE", "HPKE-7-KE", "ML-DSA-65"]
     public: Annotated[str, StringConstraints(max_length=4096)]
     """Base64url without padding."""
     starts: datetime
@@ -156,6 +159,7 @@ class Directory:
         self._agreements = tuple(_agreement(entry) for entry in document.agreements)
         self._verify: dict[tuple[AgencyId, bytes], _TimedVerifyKey] = {}
         self._seal: dict[AgencyId, list[tuple[int, int, SealingKey]]] = {}
+        self._audit: dict[AgencyId, list[AuditVerifyKey]] = {}
         problems = self._load_keys(document)
         if len(self.agencies) != len(document.agencies):
             problems.append(Problem("/agencies", "each agency is listed once"))
@@ -173,7 +177,12 @@ class Directory:
                         verify = VerifyKey.from_public(key.public_bytes)
                         self._verify[agency, verify.kid] = _TimedVerifyKey(verify, starts, ends)
                         continue
-                    if key.use == "seal" and key.suite != "Ed25519":
+                    if key.use == "audit" and key.suite == SUITE_ML_DSA_65:
+                        self._audit.setdefault(agency, []).append(
+                            AuditVerifyKey.from_public(key.public_bytes)
+                        )
+                        continue
+                    if key.use == "seal" and key.suite not in {"Ed25519", SUITE_ML_DSA_65}:
                         sealing = SealingKey.from_public(key.suite, key.public_bytes)
                         self._seal.setdefault(agency, []).append((starts, ends, sealing))
                         continue
@@ -194,6 +203,16 @@ class Directory:
         if found is None or (at is not None and not found.starts <= at < found.ends):
             return None
         return found.key
+
+    def note_keys(self, agency: AgencyId) -> list[NoteKeys]:
+        """The pairs of keys an agency's audit checkpoints may be signed with, of any time."""
+        audits: list[AuditVerifyKey | None] = [*self._audit.get(agency, ())]
+        return [
+            NoteKeys(timed.key, audit)
+            for (owner, _), timed in self._verify.items()
+            if owner == agency
+            for audit in audits or [None]
+        ]
 
     def sealing_key(self, agency: AgencyId, now: int) -> SealingKey | None:
         """The newest key in force that envelopes to this agency are sealed to."""

@@ -39,8 +39,9 @@ from gateway.messages import (
     Stage,
     new_id,
 )
+from gateway.protocol.policy import CODES as POLICY_CODES
 from gateway.protocol.policy import Denied, Question
-from gateway.store import idempotency, outbox, receipts
+from gateway.store import audit, idempotency, outbox, receipts
 from gateway.store.base import Session
 from gateway.store.claims import Claim
 from gateway.store.idempotency import KeyTaken, Remembered
@@ -68,6 +69,8 @@ class _Recipient:
     envelope_id: EnvelopeId
     key: SealingKey
     shared: Shared
+    agreement: str
+    """That lets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class _Sealed:
     cose: bytes
     chunked: bool
     """Attachments go with it."""
+    agreement: str
 
 
 class Recovered(Exception):
@@ -174,6 +178,22 @@ class Intake:
             self._refused(sender, refusal)
             raise refusal from None
 
+    async def _denied(self, submission: Submission, error: RefusedByUs) -> None:
+        """An entry in the audit log when it was the policy that said no. Raises Unavailable."""
+        if error.code not in POLICY_CODES:
+            return
+        asked = [
+            recipient
+            for i, recipient in enumerate(submission.recipients)
+            if any(problem.pointer == f"/to/{i}" for problem in error.problems)
+        ]
+        known = next((one for one in asked if one in self._parts.directory.agencies), None)
+        await self._parts.store.write(
+            lambda s: audit.record(
+                s, "policy-denied", sender=submission.sender, recipient=known, code=error.code
+            )
+        )
+
     def _refused(self, agency: AgencyId, error: GatewayError) -> None:
         self._parts.metrics.refused(error.code)
         self._parts.log.info("message-refused", agency=agency, code=error.code)
@@ -199,7 +219,11 @@ class Intake:
     async def _begin(self, submission: Submission, mac: bytes, fingerprint: Fingerprint) -> Draft:
         """Everything before the first attachment is read."""
         now = self._parts.now()
-        checked = self._check(submission, now)
+        try:
+            checked = self._check(submission, now)
+        except RefusedByUs as error:
+            await self._denied(submission, error)
+            raise
         chosen = await self._choose_id(submission)
         self._backlog.admit(len(checked.recipients), 0)
         envelope_ids = [one.envelope_id for one in checked.recipients if one.shared.attachments]
@@ -306,15 +330,18 @@ class Intake:
                 if "sha256" in item
             ),
             recipients=tuple(
-                _Recipient(agency, EnvelopeId(new_id()), key, cut(canonical, whole, groups, views))
-                for agency, key, groups in allowed
+                _Recipient(agency, EnvelopeId(new_id()), key, cut(canonical, whole, groups, views), agreement)
+                for agency, key, groups, agreement in allowed
             ),
         )
 
     def _ask_policy(
         self, submission: Submission, message: Canonical, now: int
-    ) -> list[tuple[AgencyId, SealingKey, tuple[str, ...] | None]]:
-        """Each recipient with its key and the field groups it is shown. Raises RefusedByUs, Unavailable."""
+    ) -> list[tuple[AgencyId, SealingKey, tuple[str, ...] | None, str]]:
+        """Each recipient with its key, the field groups it is shown, and the agreement.
+
+        Raises RefusedByUs, Unavailable.
+        """
         directory = self._parts.directory
         if directory.expires <= now:
             raise Unavailable("directory-expired", retry_after=60)
@@ -335,7 +362,7 @@ class Intake:
             if key is None:
                 problem = Problem(f"/to/{i}", "an encryption key in force in the directory")
                 raise RefusedByUs("unknown-recipient", problems=[problem])
-            recipients.append((recipient, key, answer.shares))
+            recipients.append((recipient, key, answer.shares, answer.agreement))
         return recipients
 
     def _seal(
@@ -387,7 +414,9 @@ class Intake:
                 sent=False,
                 attempts=0,
             )
-            sealed.append(_Sealed(row, body, receipt, proof.sign_receipt(receipt, signer), bool(own)))
+            sealed.append(
+                _Sealed(row, body, receipt, proof.sign_receipt(receipt, signer), bool(own), one.agreement)
+            )
         return sealed
 
     async def _first_answer(self, agency: AgencyId, remembered: Remembered) -> MessageStatus:
@@ -484,7 +513,7 @@ def _store(
     outbox.add_message(session, message)
     for one in sealed:
         outbox.add_envelope(session, one.row, one.body, due=message.created, claim=claim)
-        receipts.keep(session, one.receipt, one.cose)
+        receipts.keep(session, one.receipt, one.cose, agreement=one.agreement)
 
 
 def _read_ladders(

@@ -35,6 +35,8 @@ class Rules:
     attachment_bytes: int
     prefetch: int
     concurrency: int
+    checkpoint: int
+    checkpoint_exchange: int
 
 
 @dataclass(frozen=True, slots=True)

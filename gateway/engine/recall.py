@@ -13,7 +13,7 @@ from gateway.engine.receipting import ReceiptSender, receipt_for
 from gateway.errors import RefusedByPeer, RefusedByUs
 from gateway.messages import FINAL_STAGES, AgencyId, EnvelopeId, Header, MessageId, Reason, Stage
 from gateway.protocol.delivery import IllegalTransition, advance_inbound
-from gateway.store import inbox, notes, outbox, receipts
+from gateway.store import audit, inbox, notes, outbox, receipts
 from gateway.store.base import Session
 
 TYPE = "recall"
@@ -41,6 +41,7 @@ class Recall:
             if not pending:
                 raise RefusedByUs("already-final")
             outbox.mark_recalled(session, message_id, at=now)
+            audit.record(session, "recall-asked", agency=agency, message_id=message_id)
             for row in pending:
                 payload = content.encode_ids([row.envelope_id])
                 notes.owe(session, TYPE, agency, row.recipient, payload)

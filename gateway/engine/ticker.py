@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 
 from gateway.crypto import proof
+from gateway.engine.audit import Auditor
 from gateway.engine.inbound import Arrivals
 from gateway.engine.outbound import Backlog
 from gateway.engine.parts import Parts
 from gateway.engine.receipting import ReceiptSender, receipt_for
 from gateway.engine.reconcile import Reconciler
 from gateway.engine.tasks import Tasks
+from gateway.engine.witness import Witness
 from gateway.errors import Unavailable
 from gateway.messages import AgencyId, Reason, Receipt, Stage
 from gateway.protocol import delivery
@@ -43,8 +45,12 @@ class Ticker:
         sender: ReceiptSender,
         arrivals: Arrivals,
         reconciler: Reconciler,
+        auditor: Auditor,
+        witness: Witness,
     ) -> None:
         self._parts = parts
+        self._auditor = auditor
+        self._witness = witness
         self._arrivals = arrivals
         self._reconciler = reconciler
         self._connected: bool | None = None
@@ -61,6 +67,10 @@ class Ticker:
             await asyncio.sleep(self._parts.rules.directory_refresh)
             if await asyncio.to_thread(self._parts.source.refresh):
                 self._parts.log.info("directory-loaded", count=len(self._parts.directory.agencies))
+                try:
+                    await self._auditor.directory_changed()
+                except Unavailable:
+                    self._parts.log.warning("store-unavailable")  # the next start finds the difference
 
     async def _tick_forever(self) -> None:
         while True:
@@ -81,6 +91,8 @@ class Ticker:
             self._parts.log.warning("clock-jumped")
         await self._arrivals.replay()
         await self._reconciler.ask_due()
+        await self._auditor.tick(now)
+        await self._witness.tick(now)
         await self._backlog.recount()
         await self._gauges(now)
 

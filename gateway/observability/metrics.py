@@ -30,6 +30,7 @@ from gateway import __version__
 from gateway.messages import AGENCY_ID, AgencyId, Reason, Stage
 from gateway.observability import logs
 from gateway.observability.vocabulary import (
+    CHECKPOINTS,
     FOLDER_OUTCOMES,
     LANES,
     OTHER,
@@ -88,6 +89,13 @@ METRICS: tuple[Metric, ...] = (
         "Receipts that arrived and were not taken.",
         ("why",),
         tuple(RECEIPT_REFUSALS),
+    ),
+    Metric(
+        "audit_checkpoints_total",
+        "counter",
+        "Checkpoints of audit logs exchanged with peers; any `fork` or `contradicted` is an alarm.",
+        ("outcome",),
+        tuple(CHECKPOINTS),
     ),
     Metric("outbox_envelopes", "gauge", "Envelopes accepted and not yet confirmed by the transport."),
     Metric("outbox_bytes", "gauge", "Their size, attachments included."),
@@ -227,6 +235,10 @@ class Metrics:
         self._gauges["outbox_envelopes"].set(envelopes)
         self._gauges["outbox_bytes"].set(size)
         self._gauges["outbox_oldest_seconds"].set(oldest)
+
+    def checkpoint(self, outcome: str) -> None:
+        """A checkpoint of an audit log, or its confirmation, arrived."""
+        self._count("audit_checkpoints_total", outcome)
 
     # receiving
 

@@ -59,6 +59,17 @@ FOLDER_OUTCOMES: dict[str, str] = {
 }
 """What became of a file in a folder."""
 
+CHECKPOINTS: dict[str, str] = {
+    "first": "the first of a peer: kept",
+    "taken": "it continues the one before: kept",
+    "known": "the same as the one kept",
+    "unproven": "it crossed our confirmation; the next comes with the proof that is needed",
+    "restarted": "the peer's log has a new name, as after a restore: kept beside the old one",
+    "fork": "it contradicts what the peer had signed before: kept as evidence",
+    "contradicted": "what a peer keeps of our own log is not what our log says",
+}
+"""What a checkpoint of an audit log was when it arrived, or its confirmation."""
+
 STEPS: dict[str, str] = {
     "adapt": "native format read into the canonical message",
     "validate": "schema and check digits",
@@ -172,6 +183,9 @@ EVENTS: dict[str, str] = {
     "folder-refused": "A file in a folder was refused and put into quarantine; `code` says why.",
     "folder-deferred": "A file in a folder, or a message for it, waits; it is tried again.",
     "receipts-sent": "A batch of receipts is on its way back.",
+    "peer-log-forked": "A peer signed a checkpoint that contradicts an earlier one: its past was rewritten.",
+    "peer-log-restarted": "A peer's audit log goes on under a new name, as after a restore: ask the peer.",
+    "own-log-contradicted": "A peer keeps a checkpoint of our audit log that the log does not match.",
     "transport-connected": "The transport is usable.",
     "transport-lost": "The transport is not usable; the node goes on trying.",
     "clock-jumped": "The wall clock jumped: nothing expires, nothing new is taken until it can be believed.",

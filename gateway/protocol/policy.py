@@ -92,6 +92,19 @@ UNKNOWN_BASIS = Denied("unknown-lawful-basis", Reason.NO_AGREEMENT)
 TYPE_NOT_ACCEPTED = Denied("type-not-accepted", Reason.UNKNOWN_TYPE)
 NO_AGREEMENT = Denied("no-agreement", Reason.NO_AGREEMENT)
 NOT_IN_FORCE = Denied("agreement-not-in-force", Reason.AGREEMENT_NOT_IN_FORCE)
+CODES = frozenset(
+    denied.code
+    for denied in (
+        UNKNOWN_SENDER,
+        UNKNOWN_RECIPIENT,
+        UNKNOWN_PURPOSE,
+        UNKNOWN_BASIS,
+        TYPE_NOT_ACCEPTED,
+        NO_AGREEMENT,
+        NOT_IN_FORCE,
+    )
+)
+"""Every problem code the policy says no with."""
 
 
 def decide(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gateway.messages import AgencyId, EnvelopeId, Reason
+from gateway.store import audit
 from gateway.store.base import Session
 
 KEEP_BYTES = 256 * 1024 * 1024
@@ -43,7 +44,15 @@ class Refused:
 
 
 def add(session: Session, refused: Refused) -> None:
-    """Set a refused envelope aside."""
+    """Set a refused envelope aside, with an entry in the audit log."""
+    audit.record(
+        session,
+        "envelope-refused",
+        agency=refused.agency,
+        envelope_id=refused.envelope_id,
+        lane=refused.lane,
+        reason=refused.reason,
+    )
     (kept,) = session.execute(
         "SELECT COALESCE(SUM(size), 0) FROM dead_letters WHERE body IS NOT NULL"
     ).fetchone()

@@ -94,6 +94,12 @@ TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     ),
     "mesh_tokens": (("digest",), ("until",)),
     "pushes": (("sequence",), ("attempts", "due")),
+    "audit_entries": (("number",), ("body", "subject")),
+    "audit_nodes": (("level", "position"), ("hash",)),
+    "audit_checkpoints": (("origin", "size"), ("at", "note")),
+    "audit_facts": (("name",), ("value",)),
+    "peer_checkpoints": (("peer", "origin", "size", "root"), ("at", "fork", "note")),
+    "audit_peers": (("agency", "peer"), ("origin", "confirmed", "sent")),
 }
 """Each table's key and its other columns; claims are left out, they die with the process that has them."""
 NUMBERED: Final = {"inbox": "sequence", "receipts": "id", "owed_receipts": "id", "owed_notes": "id"} | {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.messages import AgencyId, EnvelopeId, Reason, Receipt, Stage
-from gateway.store import claims
+from gateway.store import audit, claims
 from gateway.store.base import Session
 from gateway.store.claims import CLAIMABLE, NOBODY, Claim
 
@@ -32,14 +33,33 @@ class Owed:
     cose: bytes = field(repr=False)
 
 
-def keep(session: Session, receipt: Receipt, cose: bytes) -> bool:
-    """Store a receipt once; False when the same statement is known already."""
+def keep(session: Session, receipt: Receipt, cose: bytes, *, agreement: str | None = None) -> bool:
+    """Store a receipt once, with its entry in the audit log; False when the same statement is known already.
+
+    Every transition of a message has its receipt, so this is where the audit log learns of it.
+    """
     cursor = session.execute(
         "INSERT INTO receipts (envelope_id, stage, issuer, at, reason, cose) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING",
         (receipt.envelope_id, receipt.stage, receipt.issuer, receipt.at, receipt.reason, cose),
     )
-    return cursor.rowcount == 1
+    if cursor.rowcount != 1:
+        return False
+    audit.record(
+        session,
+        "receipt",
+        message_id=receipt.message_id,
+        envelope_id=receipt.envelope_id,
+        sender=receipt.sender,
+        recipient=receipt.recipient,
+        issuer=receipt.issuer,
+        stage=receipt.stage,
+        reason=receipt.reason,
+        stated=receipt.at,
+        digest=hashlib.sha256(cose).hexdigest(),
+        agreement=agreement,
+    )
+    return True
 
 
 def of_envelope(session: Session, envelope_id: EnvelopeId) -> tuple[StoredReceipt, ...]:

@@ -26,6 +26,7 @@ import gateway.store.sqlite
 from gateway.errors import StartupError, Unavailable
 from gateway.messages import AgencyId, CaseId, EnvelopeId, Header, MessageId, Reason, Receipt, Stage
 from gateway.store import (
+    audit,
     claims,
     dead_letters,
     dump,
@@ -718,6 +719,7 @@ def clear(session: Session) -> None:
         if table != "outbound_messages":
             session.execute(f"DELETE FROM {table}")
     session.execute("DELETE FROM outbound_messages")
+    session.execute("DELETE FROM audit_entries")
 
 
 @pytest.mark.xdist_group("postgres")
@@ -744,6 +746,37 @@ def test_both_stores_give_the_same_answers(postgres: PostgresServer, tmp_path: P
         finally:
             for store in stores:
                 runner.run(store.close())
+
+
+# --- the audit log ---
+
+
+@pytest.mark.parametrize("undone", [False, True])
+async def test_entries_are_numbered_without_gaps_whoever_writes(store: Store, *, undone: bool) -> None:
+    async def write(number: int) -> None:
+        def job(session: Session) -> None:
+            audit.record(session, "test", number=number)
+            if undone and number % 3 == 0:
+                raise KeyError
+
+        with contextlib.suppress(KeyError):
+            await store.write(job)
+
+    await asyncio.gather(*(write(number) for number in range(60)))
+    found = await store.read(lambda s: audit.entries(s, 0, 1000))
+    assert [one.number for one in found] == list(range(40 if undone else 60))
+    assert all(one.text.startswith(f'{{"index":{one.number},"at":') for one in found)
+
+
+async def test_nothing_but_identifiers_and_constants_is_entered(store: Store) -> None:
+    await store.write(
+        lambda s: audit.record(s, "test", envelope_id="Zephyrine Quillfeather", agency="school")
+    )
+    (found,) = await store.read(lambda s: audit.entries(s, 0, 10))
+    assert "Quill" not in found.text
+    assert '"envelope_id":"invalid"' in found.text
+    with pytest.raises(KeyError):
+        await store.write(lambda s: audit.record(s, "test", name="Zephyrine"))
 
 
 # --- every row, out and in again ---

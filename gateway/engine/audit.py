@@ -1,0 +1,76 @@
+"""The audit log at work: what changed since the last start, and checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from gateway.audit import log
+from gateway.engine.parts import Parts
+from gateway.messages import AgencyId
+from gateway.store import audit
+from gateway.store.audit import Checkpoint
+from gateway.store.base import Session
+
+
+class Auditor:
+    """Keeps the log's checkpoints up to date."""
+
+    def __init__(self, parts: Parts, configuration: bytes) -> None:
+        """`configuration` is the settings file as it stands; only its digest is entered."""
+        self._parts = parts
+        self._configuration = hashlib.sha256(configuration).hexdigest()
+        self._signers = [(keys.signing, keys.audit_key()) for keys in parts.keys.values()]
+        self._due = 0
+
+    async def begin(self) -> None:
+        """Enter the start, and what differs from the last one. Raises Unavailable."""
+
+        def job(session: Session) -> None:
+            audit.record(session, "node-started")
+            audit.record_change(session, "configuration-changed", "configuration", self._configuration)
+            for agency, digest in _kids(self._parts).items():
+                audit.record_change(session, "keys-changed", f"keys/{agency}", digest, agency=agency)
+            self._note_directory(session)
+
+        await self._parts.store.write(job)
+        await self.checkpoint()
+
+    async def directory_changed(self) -> None:
+        """A newer directory is in use. Raises Unavailable."""
+        await self._parts.store.write(self._note_directory)
+
+    def _note_directory(self, session: Session) -> None:
+        document = self._parts.directory.document.model_dump_json()
+        digest = hashlib.sha256(document.encode()).hexdigest()
+        if audit.record_change(session, audit.DIRECTORY_CHANGED, "directory", digest):
+            audit.set_fact(session, audit.DIRECTORY + digest, document)  # evidence will show it
+
+    async def tick(self, now: int) -> None:
+        """Make a checkpoint when it is time. Raises Unavailable."""
+        if now >= self._due:
+            self._due = now + self._parts.rules.checkpoint
+            await self.checkpoint()
+
+    async def checkpoint(self) -> None:
+        """Sign what the log holds. Raises Unavailable."""
+        now = self._parts.now()
+
+        def job(session: Session) -> Checkpoint | None:
+            return log.checkpoint(session, self._signers, now)
+
+        while await self._parts.store.write(job) is not None:
+            pass  # a long log is taken in by rounds
+
+    async def end(self) -> None:
+        """Enter the stop, under a last checkpoint. Raises Unavailable."""
+        await self._parts.store.write(lambda s: audit.record(s, "node-stopped"))
+        await self.checkpoint()
+
+
+def _kids(parts: Parts) -> Mapping[AgencyId, str]:
+    """For each agency a digest of its public keys' ids."""
+    return {
+        agency: hashlib.sha256(b"".join(sorted((keys.signing.kid, *keys.opening)))).hexdigest()
+        for agency, keys in parts.keys.items()
+    }

@@ -1,0 +1,292 @@
+"""The audit log's rows (promise 7): entries, hashes of subtrees, checkpoints, those of peers.
+
+An entry is written in the transaction of what it tells of. Its number is taken there too: every write
+transaction holds the one write lock of its database (docs/decisions/0008), so numbers have no gaps and
+stand in the order of commits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.messages import AGENCY_ID, UUID4, AgencyId
+from gateway.store.base import Session
+
+FIELDS: Final = {
+    "agency": AGENCY_ID,
+    "agreement": AGENCY_ID,
+    "code": re.compile(r"[a-z][a-z0-9-]{0,39}"),
+    "digest": re.compile(r"[0-9a-f]{64}"),
+    "envelope_id": UUID4,
+    "issuer": AGENCY_ID,
+    "lane": re.compile(r"messages|receipts"),
+    "message_id": UUID4,
+    "number": re.compile(r"[0-9]{1,15}"),
+    "origin": re.compile(r"[a-z0-9/.-]{1,200}"),
+    "peer": AGENCY_ID,
+    "reason": re.compile(r"[a-z][a-z0-9-]{0,39}"),
+    "recipient": AGENCY_ID,
+    "root": re.compile(r"[0-9a-f]{64}"),
+    "sender": AGENCY_ID,
+    "size": re.compile(r"[0-9]{1,15}"),
+    "stage": re.compile(r"[a-z]{1,20}"),
+    "stated": re.compile(r"[0-9]{1,15}"),
+}
+"""What an entry may hold besides number, time and kind: identifiers, constants, digests; never content."""
+INVALID: Final = "invalid"
+"""Stands for a value that is none of those: a caller, or a broker, can put anything into an identifier."""
+
+
+DIRECTORY_CHANGED: Final = "directory-changed"
+"""The kind of entry that says a directory came into use."""
+DIRECTORY: Final = "directory/"
+"""Begins the name under which a directory is kept; its digest follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry, as it is hashed."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A signed checkpoint, of this node or a peer."""
+
+    origin: str
+    size: int
+    at: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """How far a peer knows the log of one of our agencies."""
+
+    agency: AgencyId
+    peer: AgencyId
+    confirmed: int
+
+
+def record(session: Session, kind: str, /, **fields: str | int | None) -> None:
+    """Add an entry. Fields that are None are left out. Raises KeyError for a field that is not listed."""
+    held = {
+        name: value if FIELDS[name].fullmatch(str(value)) else INVALID
+        for name, value in fields.items()
+        if value is not None
+    }
+    body = json.dumps(
+        {"at": time.time_ns() // 1_000_000, "kind": kind, **held},
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=True,
+    )
+    session.execute(
+        "INSERT INTO audit_entries (number, body, subject)"
+        " VALUES ((SELECT COALESCE(MAX(number), -1) + 1 FROM audit_entries), ?, ?)",
+        (body, kind if kind == DIRECTORY_CHANGED else held.get("message_id")),
+    )
+
+
+def entries(session: Session, begin: int, end: int) -> list[Entry]:
+    """The entries from `begin` up to `end`."""
+    rows = session.execute(
+        "SELECT number, body FROM audit_entries WHERE number >= ? AND number < ? ORDER BY number",
+        (begin, end),
+    ).fetchall()
+    return [_entry(number, body) for number, body in rows]
+
+
+def of_message(session: Session, message_id: str) -> list[Entry]:
+    """The entries about a message."""
+    rows = session.execute(
+        "SELECT number, body FROM audit_entries WHERE subject = ? ORDER BY number", (message_id,)
+    ).fetchall()
+    return [_entry(number, body) for number, body in rows]
+
+
+def last_directory(session: Session, *, before: int) -> tuple[Entry, str] | None:
+    """The directory that was in use when an entry was made: its own entry, and the document."""
+    row = session.execute(
+        "SELECT number, body FROM audit_entries WHERE subject = ? AND number < ?"
+        " ORDER BY number DESC LIMIT 1",
+        (DIRECTORY_CHANGED, before),
+    ).fetchone()
+    if row is None:
+        return None
+    document = fact(session, DIRECTORY + json.loads(row[1])["digest"])
+    return None if document is None else (_entry(*row), document)
+
+
+def _entry(number: int, body: str) -> Entry:
+    """The number joins the text here: `{"index":7,"at":...}`."""
+    return Entry(int(number), f'{{"index":{number},{body[1:]}')
+
+
+def size(session: Session) -> int:
+    """How many entries there are."""
+    (found,) = session.execute("SELECT COALESCE(MAX(number), -1) + 1 FROM audit_entries").fetchone()
+    return int(found)
+
+
+# --- hashes of subtrees ---
+
+
+def put_nodes(session: Session, nodes: Iterable[tuple[int, int, bytes]]) -> None:
+    """Keep the hashes of subtrees that are complete: level, position, hash."""
+    session.executemany(
+        "INSERT INTO audit_nodes (level, position, hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", nodes
+    )
+
+
+def node(session: Session, level: int, position: int) -> bytes | None:
+    """The hash of a complete subtree, if it is kept."""
+    row = session.execute(
+        "SELECT hash FROM audit_nodes WHERE level = ? AND position = ?", (level, position)
+    ).fetchone()
+    return bytes(row[0]) if row else None
+
+
+# --- checkpoints ---
+
+
+def put_checkpoint(session: Session, one: Checkpoint) -> None:
+    """Keep a checkpoint of ours."""
+    session.execute(
+        "INSERT INTO audit_checkpoints (origin, size, at, note) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (one.origin, one.size, one.at, one.note),
+    )
+
+
+def latest(session: Session) -> Checkpoint | None:
+    """Our latest checkpoint."""
+    row = session.execute(
+        "SELECT origin, size, at, note FROM audit_checkpoints ORDER BY size DESC, at DESC LIMIT 1"
+    ).fetchone()
+    return Checkpoint(*row) if row else None
+
+
+def checkpoints(session: Session) -> Iterator[Checkpoint]:
+    """All of ours, smallest tree first."""
+    for row in session.execute(
+        "SELECT origin, size, at, note FROM audit_checkpoints ORDER BY size, at"
+    ).fetchall():
+        yield Checkpoint(*row)
+
+
+# --- what seldom changes ---
+
+
+def fact(session: Session, name: str) -> str | None:
+    """What was last entered under this name."""
+    row = session.execute("SELECT value FROM audit_facts WHERE name = ?", (name,)).fetchone()
+    return str(row[0]) if row else None
+
+
+def set_fact(session: Session, name: str, value: str) -> None:
+    """Remember what was entered."""
+    session.execute(
+        "INSERT INTO audit_facts (name, value) VALUES (?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, value),
+    )
+
+
+def record_change(session: Session, kind: str, name: str, value: str, /, **fields: str | int) -> bool:
+    """Add an entry when a digest differs from the last one entered under this name."""
+    if fact(session, name) == value:
+        return False
+    set_fact(session, name, value)
+    record(session, kind, digest=value, **fields)
+    return True
+
+
+# --- peers ---
+
+
+def put_peer_checkpoint(session: Session, peer: AgencyId, one: Checkpoint, root: str, *, fork: bool) -> bool:
+    """Keep a peer's checkpoint; False when it is known. What does not contradict is superseded."""
+    cursor = session.execute(
+        "INSERT INTO peer_checkpoints (peer, origin, size, root, at, fork, note) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (peer, one.origin, one.size, root, one.at, int(fork), one.note),
+    )
+    return cursor.rowcount == 1
+
+
+def peer_latest(session: Session, peer: AgencyId) -> tuple[Checkpoint, str] | None:
+    """The last checkpoint of a peer that agreed with those before it, and its root (hex)."""
+    row = session.execute(
+        "SELECT origin, size, at, note, root FROM peer_checkpoints WHERE peer = ? AND fork = 0"
+        " ORDER BY at DESC, size DESC LIMIT 1",
+        (peer,),
+    ).fetchone()
+    return (Checkpoint(*row[:4]), str(row[4])) if row else None
+
+
+def peer_checkpoints(session: Session) -> list[tuple[AgencyId, Checkpoint, bool]]:
+    """Every peer checkpoint kept, and whether it contradicts what that peer had shown."""
+    rows = session.execute(
+        "SELECT peer, origin, size, at, note, fork FROM peer_checkpoints ORDER BY peer, at, size"
+    ).fetchall()
+    return [(AgencyId(row[0]), Checkpoint(*row[1:5]), bool(row[5])) for row in rows]
+
+
+def drop_superseded(session: Session, peer: AgencyId, *, keep: int) -> None:
+    """Forget older checkpoints of a peer that its later one contains; evidence stays."""
+    session.execute(
+        "DELETE FROM peer_checkpoints WHERE peer = ? AND fork = 0 AND at < ("
+        "SELECT MIN(at) FROM (SELECT at FROM peer_checkpoints WHERE peer = ? AND fork = 0"
+        " ORDER BY at DESC LIMIT ?) AS latest)",
+        (peer, peer, keep),
+    )
+
+
+def count_forks(session: Session, peer: AgencyId) -> int:
+    """How many contradicting checkpoints of a peer are kept."""
+    (found,) = session.execute(
+        "SELECT COUNT(*) FROM peer_checkpoints WHERE peer = ? AND fork = 1", (peer,)
+    ).fetchone()
+    return int(found)
+
+
+def due_peers(session: Session, origin: str, size: int, *, before: int) -> list[Peer]:
+    """Peers with whom messages were exchanged, that lack this checkpoint, and were sent none since."""
+    rows = session.execute(
+        "SELECT p.agency, p.peer, COALESCE(a.confirmed, 0), COALESCE(a.origin, ?) FROM ("
+        " SELECT m.agency AS agency, e.recipient AS peer FROM outbound_envelopes e"
+        " JOIN outbound_messages m ON m.message_id = e.message_id"
+        " UNION SELECT agency, sender FROM inbox) p"
+        " LEFT JOIN audit_peers a ON a.agency = p.agency AND a.peer = p.peer"
+        " WHERE COALESCE(a.sent, 0) <= ? AND (a.origin IS NULL OR a.origin <> ? OR a.confirmed < ?)",
+        (origin, before, origin, size),
+    ).fetchall()
+    return [
+        Peer(AgencyId(agency), AgencyId(peer), int(confirmed) if at == origin else 0)
+        for agency, peer, confirmed, at in rows
+    ]
+
+
+def peer_sent(session: Session, one: Peer, origin: str, *, at: int) -> None:
+    """A checkpoint is on its way to this peer."""
+    session.execute(
+        "INSERT INTO audit_peers (agency, peer, origin, confirmed, sent) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (agency, peer) DO UPDATE SET origin = excluded.origin, confirmed = excluded.confirmed,"
+        " sent = excluded.sent",
+        (one.agency, one.peer, origin, one.confirmed, at),
+    )
+
+
+def peer_confirmed(session: Session, agency: AgencyId, peer: AgencyId, origin: str, confirmed: int) -> None:
+    """The peer keeps our checkpoint of this size."""
+    session.execute(
+        "UPDATE audit_peers SET confirmed = ? WHERE agency = ? AND peer = ? AND origin = ? AND confirmed < ?",
+        (confirmed, agency, peer, origin, confirmed),
+    )
