@@ -12,6 +12,10 @@ from gateway.store import audit
 from gateway.store.audit import Checkpoint
 from gateway.store.base import Session
 
+HOUR = 3_600_000
+EVERY = 7 * 24 * HOUR
+"""Milliseconds every checkpoint is kept; after that, one a day."""
+
 
 class Auditor:
     """Keeps the log's checkpoints up to date."""
@@ -22,6 +26,7 @@ class Auditor:
         self._configuration = hashlib.sha256(configuration).hexdigest()
         self._signers = [(keys.signing, keys.audit_key()) for keys in parts.keys.values()]
         self._due = 0
+        self._thin = 0
 
     async def begin(self) -> None:
         """Enter the start, and what differs from the last one. Raises Unavailable."""
@@ -51,6 +56,9 @@ class Auditor:
         if now >= self._due:
             self._due = now + self._parts.rules.checkpoint
             await self.checkpoint()
+        if now >= self._thin:
+            self._thin = now + HOUR
+            await self._parts.store.write(lambda s: audit.thin(s, before=now - EVERY))
 
     async def checkpoint(self) -> None:
         """Sign what the log holds. Raises Unavailable."""

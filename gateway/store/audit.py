@@ -165,6 +165,15 @@ def put_checkpoint(session: Session, one: Checkpoint) -> None:
     )
 
 
+def thin(session: Session, *, before: int) -> None:
+    """Of the checkpoints from before that time keep the last of each day: it covers the others' entries."""
+    session.execute(
+        "DELETE FROM audit_checkpoints WHERE at < ? AND (origin, size) NOT IN"
+        " (SELECT origin, MAX(size) FROM audit_checkpoints GROUP BY origin, at / 86400000)",
+        (before,),
+    )
+
+
 def latest(session: Session) -> Checkpoint | None:
     """Our latest checkpoint."""
     row = session.execute(

@@ -768,6 +768,18 @@ async def test_entries_are_numbered_without_gaps_whoever_writes(store: Store, *,
     assert all(one.text.startswith(f'{{"index":{one.number},"at":') for one in found)
 
 
+async def test_of_old_checkpoints_the_last_of_each_day_stays(store: Store) -> None:
+    day = 86_400_000
+
+    def job(session: Session) -> list[int]:
+        for size, at in ((1, 5), (2, 6), (3, day), (4, day + 1), (5, 3 * day), (6, 3 * day + 1)):
+            audit.put_checkpoint(session, audit.Checkpoint("origin", size, at, "note"))
+        audit.thin(session, before=3 * day)
+        return [one.size for one in audit.checkpoints(session)]
+
+    assert await store.write(job) == [2, 4, 5, 6]
+
+
 async def test_nothing_but_identifiers_and_constants_is_entered(store: Store) -> None:
     await store.write(
         lambda s: audit.record(s, "test", envelope_id="Zephyrine Quillfeather", agency="school")
