@@ -230,7 +230,10 @@ def rotate(settings: config.Settings, agency: AgencyId, lead: int, now: int) -> 
     known = public_keys(store.load(agency))
     if all(key.public in listed for key in known):
         known = public_keys(store.rotate(agency, now, now + lead))
-    directory_file.put_keys(file, agency, known)
+    # What was missing begins as late as what is new: peers must see it first, however old it is here.
+    starts = datetime.fromtimestamp((now + lead) / 1000, UTC)
+    missing = [key.model_copy(update={"starts": starts}) for key in known if key.public not in listed]
+    directory_file.put_keys(file, agency, missing)
     return ()
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -106,12 +108,13 @@ class FileKeyStore:
         """
         if self._passphrase is None:
             raise StartupError("no passphrase: name a file that holds one in node.keys_passphrase_file")
-        document = self._file(agency)
-        if protected.is_protected(document):
-            self.load(agency)  # the passphrase must be the right one
-            return False
-        self._agency_keys(agency, document)
-        self._write(agency, document, os.replace)
+        with self._changing(agency):
+            document = self._file(agency)
+            if protected.is_protected(document):
+                self.load(agency)  # the passphrase must be the right one
+                return False
+            self._agency_keys(agency, document)
+            self._write(agency, document, os.replace)
         return True
 
     def is_protected(self, agency: AgencyId) -> bool:
@@ -176,17 +179,36 @@ class FileKeyStore:
 
     def rotate(self, agency: AgencyId, now: int, starts: int) -> AgencyKeys:
         """Add a signing and an opening key, in use from `starts` on; older ones stay. Raises StartupError."""
-        document = self._open(agency, self._file(agency))
-        before = self._agency_keys(agency, document)
-        if any(dates.starts > now for dates in before.dates.values()):
-            raise StartupError(f"keys of {agency} are pending already: rotate again once they are active")
-        document = _dated(document)
         signing, opening = SigningKey.generate(), OpeningKey.generate()
         dates = {"created": now, "starts": starts}
-        document["signing"].append({"secret": _b64(signing.seed), **dates})
-        document["opening"].append({"suite": opening.suite, "secret": _b64(opening.secret), **dates})
-        self._write(agency, document, os.replace)
+        with self._changing(agency):
+            document = self._open(agency, self._file(agency))
+            before = self._agency_keys(agency, document)
+            if any(one.starts > now for one in before.dates.values()):
+                raise StartupError(f"keys of {agency} are pending already: rotate again once they are active")
+            document = _dated(document)
+            document["signing"].append({"secret": _b64(signing.seed), **dates})
+            document["opening"].append({"suite": opening.suite, "secret": _b64(opening.secret), **dates})
+            self._write(agency, document, os.replace)
         return self.load(agency)
+
+    @contextmanager
+    def _changing(self, agency: AgencyId) -> Iterator[None]:
+        """Alone while a file is changed, so that no change undoes another. Raises StartupError."""
+        path = self._path(agency)
+        try:
+            owner = path.stat().st_uid
+            folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise StartupError(f"cannot change the keys {path}: {error.strerror}") from None
+        try:
+            # The new file will be ours: one that the node cannot read would leave it without the new keys.
+            if owner != os.geteuid():
+                raise StartupError(f"the keys {path} are another user's: run as the user who owns the file")
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def stamp(self, agency: AgencyId) -> tuple[int, int] | None:
         """Changes whenever the agency's file does; None while it cannot be looked at."""
