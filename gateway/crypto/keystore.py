@@ -6,8 +6,6 @@ not whole, or not sealed where it should be, is refused rather than used.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import fcntl
 import json
 import os
@@ -19,6 +17,7 @@ from typing import Any, Protocol
 
 from gateway.crypto import protected
 from gateway.crypto.audit_key import AuditKey
+from gateway.crypto.key_files import decode, encode, sync_folder, write_private
 from gateway.crypto.keys import OpenFailed, OpeningKey, SigningKey
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID, AgencyId
@@ -93,9 +92,9 @@ class FileKeyStore:
             "version": _FIRST,
             "agency": agency,
             "created": now,
-            "signing": _b64(signing.seed),
-            "opening": [{"suite": opening.suite, "secret": _b64(opening.secret), "created": now}],
-            "idempotency_secret": _b64(os.urandom(SECRET_LENGTH)),
+            "signing": encode(signing.seed),
+            "opening": [{"suite": opening.suite, "secret": encode(opening.secret), "created": now}],
+            "idempotency_secret": encode(os.urandom(SECRET_LENGTH)),
         }
         # A link is atomic and fails if the name is taken, where a rename would overwrite.
         self._write(agency, document, os.link)
@@ -132,9 +131,9 @@ class FileKeyStore:
         temporary = path.with_suffix(f".{os.urandom(8).hex()}.new")
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_private(temporary, json.dumps(document, indent=2) + "\n")
+            write_private(temporary, json.dumps(document, indent=2) + "\n")
             place(temporary, path)
-            _sync_folder(self._directory)
+            sync_folder(self._directory)
         except FileExistsError:
             raise StartupError(
                 f"{path} exists already and keys are never overwritten: to start anew, move it away first"
@@ -155,12 +154,12 @@ class FileKeyStore:
             document = _dated(document)
             if (document["format"], document["version"], document["agency"]) != (FORMAT, VERSION, agency):
                 raise ValueError
-            signing = [SigningKey.from_seed(_bytes(one["secret"])) for one in document["signing"]]
-            opening = [OpeningKey(one["suite"], _bytes(one["secret"])) for one in document["opening"]]
+            signing = [SigningKey.from_seed(decode(one["secret"])) for one in document["signing"]]
+            opening = [OpeningKey(one["suite"], decode(one["secret"])) for one in document["opening"]]
             kids = [*(key.kid for key in signing), *(key.kid for key in opening)]
             rows = [*document["signing"], *document["opening"]]
             times = [KeyDates(one["created"], one["starts"]) for one in rows]
-            secret, created = _bytes(document["idempotency_secret"]), document["created"]
+            secret, created = decode(document["idempotency_secret"]), document["created"]
             all_times = (created, *(time for one in times for time in (one.created, one.starts)))
             if len(secret) != SECRET_LENGTH or not all(type(time) is int for time in all_times):
                 raise ValueError
@@ -187,8 +186,8 @@ class FileKeyStore:
             if any(one.starts > now for one in before.dates.values()):
                 raise StartupError(f"keys of {agency} are pending already: rotate again once they are active")
             document = _dated(document)
-            document["signing"].append({"secret": _b64(signing.seed), **dates})
-            document["opening"].append({"suite": opening.suite, "secret": _b64(opening.secret), **dates})
+            document["signing"].append({"secret": encode(signing.seed), **dates})
+            document["opening"].append({"suite": opening.suite, "secret": encode(opening.secret), **dates})
             self._write(agency, document, os.replace)
         return self.load(agency)
 
@@ -303,32 +302,3 @@ def _dated(document: Any) -> Any:
         "signing": [{"secret": document["signing"], "created": created, "starts": created}],
         "opening": [{**one, "starts": one["created"]} for one in document["opening"]],
     }
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except binascii.Error:
-        raise ValueError from None
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Create a file for its owner alone, durably."""
-    # O_EXCL and a mode from the start: at no moment can anybody else open it.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
