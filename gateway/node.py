@@ -11,7 +11,6 @@ from pathlib import Path
 
 from gateway.adapters import Registry
 from gateway.config import MeshPartner, MeshSection, Settings
-from gateway.crypto.keystore import AgencyKeys
 from gateway.directory.opening import open_directory
 from gateway.engine import recall, receipting, reconcile, witness
 from gateway.engine.audit import Auditor
@@ -19,6 +18,7 @@ from gateway.engine.chunked import ChunkedSends
 from gateway.engine.claims import Claims
 from gateway.engine.inbound import Arrivals
 from gateway.engine.intake import Intake
+from gateway.engine.keyring import KeyRing
 from gateway.engine.mailbox import Mailbox
 from gateway.engine.mesh import MeshRecords
 from gateway.engine.notes import NoteSender
@@ -82,7 +82,7 @@ class Node:
         store = open_store(settings.database(), self._metrics.commit)
         self.parts = Parts(
             rules=_rules(settings),
-            keys=_load_keys(settings),
+            keys=KeyRing(settings.key_store(), [AgencyId(agency) for agency in node.agencies]),
             source=open_directory(
                 settings.directory(), on_refused=lambda: self.log.error("directory-refused")
             ),
@@ -95,6 +95,7 @@ class Node:
             now=now_ms,
             clock_believed=self._clock_believed,
         )
+        self.parts.keys.choose(self.parts.directory, now_ms())
         self._backlog = Backlog(self.parts)
         self._publisher = Publisher(self.parts, self._backlog)
         self._receipts = ReceiptSender(self.parts)
@@ -270,11 +271,6 @@ class Node:
 
     def _task_failed(self, name: str, error: Exception) -> None:
         self.log.error("internal-error", part=name, exc=error)
-
-
-def _load_keys(settings: Settings) -> dict[AgencyId, AgencyKeys]:
-    store = settings.key_store()
-    return {AgencyId(agency): store.load(AgencyId(agency)) for agency in settings.node.agencies}
 
 
 def _tables(wanted: MeshSection) -> Tables:

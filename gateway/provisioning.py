@@ -177,29 +177,17 @@ def _agreement(new: NewAgreement) -> AgreementEntry:
 
 
 def _entry(agency: NewAgency, keys: AgencyKeys) -> AgencyEntry:
-    starts = datetime.fromtimestamp(keys.created / 1000, UTC)
-    sealing = keys.current_opening.public
     return AgencyEntry(
         id=agency.id,
         name=agency.name,
         sector=agency.sector,
         keys=(
-            KeyEntry(
-                use="sign", suite="Ed25519", public=_b64(keys.signing.public.public_bytes), starts=starts
-            ),
-            KeyEntry.model_validate(
-                {
-                    "use": "seal",
-                    "suite": sealing.suite,
-                    "public": _b64(sealing.public_bytes),
-                    "starts": starts,
-                }
-            ),
+            *public_keys(keys),
             KeyEntry(
                 use="audit",
                 suite=SUITE_ML_DSA_65,
                 public=_b64(keys.audit_key().public.public_bytes),
-                starts=starts,
+                starts=datetime.fromtimestamp(keys.created / 1000, UTC),
             ),
         ),
         accepts=tuple(
@@ -207,6 +195,46 @@ def _entry(agency: NewAgency, keys: AgencyKeys) -> AgencyEntry:
             for name, versions in schemas.TYPES.items()
         ),
     )
+
+
+def public_keys(keys: AgencyKeys) -> tuple[KeyEntry, ...]:
+    """An agency's keys as the directory lists them."""
+    signing = [(key.kid, "sign", "Ed25519", key.public.public_bytes) for key in keys.signing_keys]
+    opening = [(key.kid, "seal", key.suite, key.public.public_bytes) for key in keys.opening.values()]
+    return tuple(
+        KeyEntry.model_validate(
+            {
+                "use": use,
+                "suite": suite,
+                "public": _b64(public),
+                "starts": datetime.fromtimestamp(keys.dates[kid].starts / 1000, UTC),
+            }
+        )
+        for kid, use, suite, public in (*signing, *opening)
+    )
+
+
+def rotate(settings: config.Settings, agency: AgencyId, lead: int, now: int) -> tuple[KeyEntry, ...]:
+    """Make new keys, in use `lead` milliseconds from now, and enter them in the directory file.
+
+    Returns entries that somebody else has to enter: all new ones where the directory comes from a mirror.
+    After a rotation that stopped half way it enters what is missing. Raises StartupError.
+    """
+    store, file = settings.key_store(), settings.path(settings.node.directory)
+    if settings.node.directory_mirror:
+        before = {key.public for key in public_keys(store.load(agency))}
+        after = public_keys(store.rotate(agency, now, now + lead))
+        return tuple(key for key in after if key.public not in before)
+    directory = directory_file.load(file)
+    listed = {key.public for entry in directory.document.agencies if entry.id == agency for key in entry.keys}
+    known = public_keys(store.load(agency))
+    if all(key.public in listed for key in known):
+        known = public_keys(store.rotate(agency, now, now + lead))
+    # What was missing begins as late as what is new: peers must see it first, however old it is here.
+    starts = datetime.fromtimestamp((now + lead) / 1000, UTC)
+    missing = [key.model_copy(update={"starts": starts}) for key in known if key.public not in listed]
+    directory_file.put_keys(file, agency, missing)
+    return ()
 
 
 def _b64(data: bytes) -> str:

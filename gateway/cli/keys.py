@@ -1,11 +1,17 @@
-"""Commands for a node's private keys: list, protect. They print key ids and never a secret."""
+"""Commands for a node's private keys: list, protect, rotate, revoke. They print no secret."""
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
+from typing import Annotated
+
 import typer
 
-from gateway import config
+from gateway import config, provisioning
 from gateway.cli.common import Json, NodeFolder, show, timestamp
+from gateway.directory import file as directory_file
+from gateway.errors import StartupError
 from gateway.messages import AgencyId
 
 keys_app = typer.Typer(no_args_is_help=True, help="A node's keys.")
@@ -14,6 +20,11 @@ keys_app = typer.Typer(no_args_is_help=True, help="A node's keys.")
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.add_typer(keys_app, name="keys")
+
+
+Agency = Annotated[
+    str, typer.Option("--agency", "-a", help="Only this agency's; without it all of the node.")
+]
 
 
 @keys_app.callback()
@@ -25,7 +36,7 @@ def _keys() -> None:
 def list_keys(node: NodeFolder, as_json: Json = False) -> None:
     """List a node's keys: which agency, which use, since when. Never a secret."""
     store = config.load(node).key_store()
-    rows = store.describe()
+    rows = store.describe(_now())
     plain = [agency for agency in store.agencies() if not store.is_protected(agency)]
     if as_json:
         show(
@@ -55,3 +66,58 @@ def protect(node: NodeFolder) -> None:
     for agency in settings.node.agencies:
         done = store.protect(AgencyId(agency))
         typer.echo(f"{agency}: {'protected' if done else 'was protected already'}")
+
+
+@keys_app.command()
+def rotate(
+    node: NodeFolder,
+    agency: Agency = "",
+    lead: Annotated[
+        int,
+        typer.Option(
+            help="Seconds until the new keys are used: longer than any peer takes to see a new directory.",
+            min=0,
+        ),
+    ] = 600,
+) -> None:
+    """Make new keys. The old ones go on opening and verifying; a running node notices by itself."""
+    settings = config.load(node)
+    for one in _agencies(settings, agency):
+        entries = provisioning.rotate(settings, one, lead * 1000, _now())
+        if not entries:
+            typer.echo(f"{one}: new keys are in the directory, in use in {lead} s")
+            continue
+        typer.echo(f"{one}: hand these to whoever keeps the directory, to publish within {lead} s:", err=True)
+        show([entry.model_dump(mode="json") for entry in entries])
+
+
+@keys_app.command()
+def revoke(
+    kid: Annotated[str, typer.Argument(metavar="KID", help="The key's id, as `gateway keys list` shows it.")],
+    node: NodeFolder,
+    agency: Agency = "",
+) -> None:
+    """Declare a key stolen: from the next look at the directory nobody seals to it or believes it."""
+    settings = config.load(node)
+    if settings.node.directory_mirror:
+        raise StartupError("tell whoever keeps the directory to set `revoked` on this key, and publish")
+    try:
+        wanted = bytes.fromhex(kid)
+    except ValueError:
+        raise StartupError("a key id is hexadecimal: `gateway keys list` shows them") from None
+    owners = [one for one in _agencies(settings, agency) if wanted in settings.key_store().load(one).dates]
+    if not owners:
+        raise StartupError("no agency of this node has such a key: `gateway keys list` shows them")
+    file = settings.path(settings.node.directory)
+    directory_file.revoke_key(file, owners[0], wanted, datetime.now(UTC))
+    typer.echo(f"{owners[0]}: {kid} is revoked in {file}")
+
+
+def _agencies(settings: config.Settings, wanted: str) -> list[AgencyId]:
+    if wanted and wanted not in settings.node.agencies:
+        raise StartupError(f"this node does not serve {wanted}")
+    return [AgencyId(wanted)] if wanted else [AgencyId(one) for one in settings.node.agencies]
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

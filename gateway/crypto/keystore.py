@@ -6,23 +6,28 @@ not whole, or not sealed where it should be, is refused rather than used.
 
 from __future__ import annotations
 
-import base64
-import binascii
+import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from gateway.crypto import protected
 from gateway.crypto.audit_key import AuditKey
+from gateway.crypto.key_files import decode, encode, sync_folder, write_private
 from gateway.crypto.keys import OpenFailed, OpeningKey, SigningKey
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID, AgencyId
+from gateway.protocol.keys import Dates, states
 
 FORMAT = "referral-gateway-keys"
-VERSION = 1
+VERSION = 2
+"""With lists of keys that have dates. A file is of version 1, one signing key and no dates, until its first
+rotation: an earlier gateway still reads it."""
+_FIRST = 1
 SECRET_LENGTH = 32
 """Bytes of the HMAC secret: as long as SHA-256's output."""
 LARGEST = 1024 * 1024
@@ -31,19 +36,30 @@ _DAMAGED = "are damaged: restore the file from a backup"
 
 
 @dataclass(frozen=True, slots=True)
+class KeyDates:
+    """Milliseconds since the epoch: when a key was made, and from when on it is used."""
+
+    created: int
+    starts: int
+
+
+@dataclass(frozen=True, slots=True)
 class AgencyKeys:
     """The private keys of one agency, ready for use."""
 
     agency: AgencyId
     signing: SigningKey = field(repr=False)
+    """The newest, unless the directory says otherwise (engine/keyring.py)."""
+    signing_keys: tuple[SigningKey, ...] = field(repr=False)
+    """Oldest first."""
     opening: Mapping[bytes, OpeningKey] = field(repr=False)
     """By key id, older ones included: what was sealed to them still opens."""
     current_opening: OpeningKey = field(repr=False)
     idempotency_secret: bytes = field(repr=False)
     created: int
     """Milliseconds since the epoch: when the agency's file was made."""
-    opening_created: Mapping[bytes, int]
-    """The same for each opening key, by key id."""
+    dates: Mapping[bytes, KeyDates]
+    """Of each key, by key id."""
 
     def audit_key(self) -> AuditKey:
         """The key that signs audit checkpoints beside the signing key."""
@@ -73,12 +89,12 @@ class FileKeyStore:
         signing, opening = SigningKey.generate(), OpeningKey.generate()
         document = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": _FIRST,
             "agency": agency,
             "created": now,
-            "signing": _b64(signing.seed),
-            "opening": [{"suite": opening.suite, "secret": _b64(opening.secret), "created": now}],
-            "idempotency_secret": _b64(os.urandom(SECRET_LENGTH)),
+            "signing": encode(signing.seed),
+            "opening": [{"suite": opening.suite, "secret": encode(opening.secret), "created": now}],
+            "idempotency_secret": encode(os.urandom(SECRET_LENGTH)),
         }
         # A link is atomic and fails if the name is taken, where a rename would overwrite.
         self._write(agency, document, os.link)
@@ -91,12 +107,13 @@ class FileKeyStore:
         """
         if self._passphrase is None:
             raise StartupError("no passphrase: name a file that holds one in node.keys_passphrase_file")
-        document = self._file(agency)
-        if protected.is_protected(document):
-            self.load(agency)  # the passphrase must be the right one
-            return False
-        self._agency_keys(agency, document)
-        self._write(agency, document, os.replace)
+        with self._changing(agency):
+            document = self._file(agency)
+            if protected.is_protected(document):
+                self.load(agency)  # the passphrase must be the right one
+                return False
+            self._agency_keys(agency, document)
+            self._write(agency, document, os.replace)
         return True
 
     def is_protected(self, agency: AgencyId) -> bool:
@@ -114,9 +131,9 @@ class FileKeyStore:
         temporary = path.with_suffix(f".{os.urandom(8).hex()}.new")
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_private(temporary, json.dumps(document, indent=2) + "\n")
+            write_private(temporary, json.dumps(document, indent=2) + "\n")
             place(temporary, path)
-            _sync_folder(self._directory)
+            sync_folder(self._directory)
         except FileExistsError:
             raise StartupError(
                 f"{path} exists already and keys are never overwritten: to start anew, move it away first"
@@ -134,24 +151,71 @@ class FileKeyStore:
 
     def _agency_keys(self, agency: AgencyId, document: Any) -> AgencyKeys:
         try:
+            document = _dated(document)
             if (document["format"], document["version"], document["agency"]) != (FORMAT, VERSION, agency):
                 raise ValueError
-            opening = [OpeningKey(one["suite"], _bytes(one["secret"])) for one in document["opening"]]
-            times = [one["created"] for one in document["opening"]]
-            secret, created = _bytes(document["idempotency_secret"]), document["created"]
-            if len(secret) != SECRET_LENGTH or not all(type(time) is int for time in (created, *times)):
+            signing = [SigningKey.from_seed(decode(one["secret"])) for one in document["signing"]]
+            opening = [OpeningKey(one["suite"], decode(one["secret"])) for one in document["opening"]]
+            kids = [*(key.kid for key in signing), *(key.kid for key in opening)]
+            rows = [*document["signing"], *document["opening"]]
+            times = [KeyDates(one["created"], one["starts"]) for one in rows]
+            secret, created = decode(document["idempotency_secret"]), document["created"]
+            all_times = (created, *(time for one in times for time in (one.created, one.starts)))
+            if len(secret) != SECRET_LENGTH or not all(type(time) is int for time in all_times):
                 raise ValueError
             return AgencyKeys(
                 agency,
-                SigningKey.from_seed(_bytes(document["signing"])),
+                signing[-1],
+                tuple(signing),
                 {key.kid: key for key in opening},
                 opening[-1],
                 secret,
                 created,
-                {key.kid: time for key, time in zip(opening, times, strict=True)},
+                dict(zip(kids, times, strict=True)),
             )
         except (KeyError, IndexError, TypeError, ValueError):
             raise StartupError(f"the keys {self._path(agency)} {_DAMAGED}") from None
+
+    def rotate(self, agency: AgencyId, now: int, starts: int) -> AgencyKeys:
+        """Add a signing and an opening key, in use from `starts` on; older ones stay. Raises StartupError."""
+        signing, opening = SigningKey.generate(), OpeningKey.generate()
+        dates = {"created": now, "starts": starts}
+        with self._changing(agency):
+            document = self._open(agency, self._file(agency))
+            before = self._agency_keys(agency, document)
+            if any(one.starts > now for one in before.dates.values()):
+                raise StartupError(f"keys of {agency} are pending already: rotate again once they are active")
+            document = _dated(document)
+            document["signing"].append({"secret": encode(signing.seed), **dates})
+            document["opening"].append({"suite": opening.suite, "secret": encode(opening.secret), **dates})
+            self._write(agency, document, os.replace)
+        return self.load(agency)
+
+    @contextmanager
+    def _changing(self, agency: AgencyId) -> Iterator[None]:
+        """Alone while a file is changed, so that no change undoes another. Raises StartupError."""
+        path = self._path(agency)
+        try:
+            owner = path.stat().st_uid
+            folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise StartupError(f"cannot change the keys {path}: {error.strerror}") from None
+        try:
+            # The new file will be ours: one that the node cannot read would leave it without the new keys.
+            if owner != os.geteuid():
+                raise StartupError(f"the keys {path} are another user's: run as the user who owns the file")
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def stamp(self, agency: AgencyId) -> tuple[int, int] | None:
+        """Changes whenever the agency's file does; None while it cannot be looked at."""
+        try:
+            status = self._path(agency).stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def _open(self, agency: AgencyId, document: Any) -> Any:
         """The document with the keys, out of the file's. Raises StartupError."""
@@ -198,15 +262,18 @@ class FileKeyStore:
         names = sorted(path.stem for path in self._directory.glob("*.json"))
         return [AgencyId(name) for name in names if AGENCY_ID.fullmatch(name)]
 
-    def describe(self) -> list[dict[str, str]]:
+    def describe(self, now: int) -> list[dict[str, str]]:
         """A row for each key, for `gateway keys list`; no secrets. Raises StartupError."""
         rows = []
         for agency in self.agencies():
             keys = self.load(agency)
-            rows.append(_row(agency, "sign", "Ed25519", keys.signing.kid, "active", keys.created))
-            for key in keys.opening.values():
-                state = "active" if key is keys.current_opening else "retiring"
-                rows.append(_row(agency, "seal", key.suite, key.kid, state, keys.opening_created[key.kid]))
+            signing = [(key.kid, "Ed25519") for key in keys.signing_keys]
+            opening = [(key.kid, key.suite) for key in keys.opening.values()]
+            for use, found in (("sign", signing), ("seal", opening)):
+                dates = [keys.dates[kid] for kid, _ in found]
+                stated = states([Dates(one.starts) for one in dates], now)
+                for (kid, suite), one, state in zip(found, dates, stated, strict=True):
+                    rows.append(_row(agency, use, suite, kid, state, one.created))
         return rows
 
     def _path(self, agency: AgencyId) -> Path:
@@ -224,30 +291,14 @@ def _row(agency: AgencyId, use: str, suite: str, kid: bytes, state: str, created
     }
 
 
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except binascii.Error:
-        raise ValueError from None
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Create a file for its owner alone, durably."""
-    # O_EXCL and a mode from the start: at no moment can anybody else open it.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _dated(document: Any) -> Any:
+    """A document of version 1 as one of version 2; any other as it is. Raises KeyError, TypeError."""
+    if document["version"] != _FIRST:
+        return document
+    created = document["created"]
+    return {
+        **document,
+        "version": VERSION,
+        "signing": [{"secret": document["signing"], "created": created, "starts": created}],
+        "opening": [{**one, "starts": one["created"]} for one in document["opening"]],
+    }

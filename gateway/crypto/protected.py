@@ -9,8 +9,6 @@ external_aad holds the agency and the parameters. A file is sealed anew, with a 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import os
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from gateway.crypto import cbor, cose
+from gateway.crypto.key_files import decode, encode
 from gateway.crypto.labels import KEY_FILE_CONTEXT
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
@@ -52,8 +51,8 @@ def protect(document: Mapping[str, Any], passphrase: bytes, agency: AgencyId) ->
         "format": FORMAT,
         "version": VERSION,
         "agency": agency,
-        "scrypt": {"salt": _b64(salt), "n": _N, "r": _R, "p": _P},
-        "sealed": _b64(sealed),
+        "scrypt": {"salt": encode(salt), "n": _N, "r": _R, "p": _P},
+        "sealed": encode(sealed),
     }
 
 
@@ -73,11 +72,11 @@ def reveal(document: Mapping[str, Any], passphrase: bytes, agency: AgencyId) -> 
     # Before any work: the file may be hostile, and memory is what scrypt spends.
     if type(n) is not int or not _LEAST <= n <= _MOST or n.bit_count() != 1:
         raise ValueError("not a cost that is taken here")
-    salt = _bytes(costs.get("salt"))
+    salt = decode(costs.get("salt"))
     if len(salt) != _SALT or costs != {"salt": costs["salt"], "n": n, "r": _R, "p": _P}:
         raise ValueError("not a cost that is taken here")
     key = _key(passphrase, salt, n)
-    return json.loads(cose.decrypt0(_bytes(document["sealed"]), key, _NONCE, _context(agency, salt, n)))
+    return json.loads(cose.decrypt0(decode(document["sealed"]), key, _NONCE, _context(agency, salt, n)))
 
 
 def _key(passphrase: bytes, salt: bytes, n: int) -> bytes:
@@ -86,16 +85,3 @@ def _key(passphrase: bytes, salt: bytes, n: int) -> bytes:
 
 def _context(agency: AgencyId, salt: bytes, n: int) -> bytes:
     return KEY_FILE_CONTEXT + b"\0" + cbor.encode([VERSION, str(agency), salt, n, _R, _P])
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _bytes(text: Any) -> bytes:
-    if not isinstance(text, str):
-        raise ValueError("not text")  # noqa: TRY004 - one kind of error for whatever a file holds
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except binascii.Error:
-        raise ValueError("not base64url") from None

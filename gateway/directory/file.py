@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -20,9 +20,11 @@ from gateway.directory.model import (
     Directory,
     DirectoryDocument,
     DirectoryInvalid,
+    KeyEntry,
     parse,
 )
 from gateway.errors import StartupError
+from gateway.messages import AgencyId
 
 LIFETIME = timedelta(days=365)
 """How long a directory written here is good for; every edit renews it."""
@@ -118,6 +120,52 @@ def _renewed() -> datetime:
 def put_agency(path: Path, entry: AgencyEntry) -> None:
     """Add an agency or replace its entry; makes the file when there is none. Raises StartupError."""
     _edit(path, lambda d: {"agencies": (*(a for a in d.agencies if a.id != entry.id), entry)})
+
+
+def put_keys(path: Path, agency: AgencyId, keys: Sequence[KeyEntry]) -> None:
+    """Add public keys to an agency's entry; those that stand there stay as they are. Raises StartupError."""
+
+    def change(entry: AgencyEntry) -> tuple[KeyEntry, ...]:
+        known = {key.public for key in entry.keys}
+        return (*entry.keys, *(key for key in keys if key.public not in known))
+
+    _edit_keys(path, agency, change)
+
+
+def revoke_key(path: Path, agency: AgencyId, kid: bytes, now: datetime) -> None:
+    """Mark a key as not to be trusted. Raises StartupError for an unknown one, or the last of its use."""
+
+    def change(entry: AgencyEntry) -> tuple[KeyEntry, ...]:
+        found = [key for key in entry.keys if key.kid == kid]
+        if not found:
+            raise StartupError(f"{agency} has no such key in {path}: `gateway keys list` shows them")
+        left = [key for key in entry.keys if key.use == found[0].use and key.kid != kid]
+        if not any(not key.revoked and key.starts <= now for key in left):
+            raise StartupError(
+                f"no other key of {agency} is in force for this: run `gateway keys rotate --lead 0` first"
+            )
+        return tuple(
+            key.model_copy(update={"revoked": key.revoked or now.replace(microsecond=0)})
+            if key.kid == kid
+            else key
+            for key in entry.keys
+        )
+
+    _edit_keys(path, agency, change)
+
+
+def _edit_keys(path: Path, agency: AgencyId, change: Callable[[AgencyEntry], tuple[KeyEntry, ...]]) -> None:
+    def changed(document: DirectoryDocument) -> dict[str, object]:
+        if agency not in {entry.id for entry in document.agencies}:
+            raise StartupError(f"{agency} is not in the directory: add it first with `gateway init`")
+        return {
+            "agencies": tuple(
+                entry.model_copy(update={"keys": change(entry)}) if entry.id == agency else entry
+                for entry in document.agencies
+            )
+        }
+
+    _edit(path, changed)
 
 
 def put_agreement(path: Path, entry: AgreementEntry) -> None:

@@ -57,6 +57,8 @@ class KeyEntry(_Part):
     """Base64url without padding."""
     starts: datetime
     ends: datetime | None = None
+    revoked: datetime | None = None
+    """When it was declared stolen: nobody seals to it, and no signature of it counts, of whatever date."""
 
     @field_validator("public")
     @classmethod
@@ -71,6 +73,15 @@ class KeyEntry(_Part):
     def public_bytes(self) -> bytes:
         """The raw public key."""
         return base64.urlsafe_b64decode(self.public + "=" * (-len(self.public) % 4))
+
+    @property
+    def kid(self) -> bytes:
+        """The key's id; none for an audit key. Raises ValueError when it does not fit its suite."""
+        if self.suite == SUITE_ML_DSA_65:
+            return b""
+        if self.suite == "Ed25519":
+            return VerifyKey.from_public(self.public_bytes).kid
+        return SealingKey.from_public(self.suite, self.public_bytes).kid
 
 
 class AcceptsEntry(_Part):
@@ -175,7 +186,8 @@ class Directory:
                 try:
                     if key.use == "sign" and key.suite == "Ed25519":
                         verify = VerifyKey.from_public(key.public_bytes)
-                        self._verify[agency, verify.kid] = _TimedVerifyKey(verify, starts, ends)
+                        if not key.revoked:
+                            self._verify[agency, verify.kid] = _TimedVerifyKey(verify, starts, ends)
                         continue
                     if key.use == "audit" and key.suite == SUITE_ML_DSA_65:
                         self._audit.setdefault(agency, []).append(
@@ -184,7 +196,8 @@ class Directory:
                         continue
                     if key.use == "seal" and key.suite not in {"Ed25519", SUITE_ML_DSA_65}:
                         sealing = SealingKey.from_public(key.suite, key.public_bytes)
-                        self._seal.setdefault(agency, []).append((starts, ends, sealing))
+                        if not key.revoked:
+                            self._seal.setdefault(agency, []).append((starts, ends, sealing))
                         continue
                 except ValueError:
                     pass

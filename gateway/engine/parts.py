@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.adapters import Registry
 from gateway.crypto.keys import VerifyKey
-from gateway.crypto.keystore import AgencyKeys
 from gateway.directory.file import DirectorySource
 from gateway.directory.model import Directory
 from gateway.engine.claims import Claims
+from gateway.engine.keyring import KeyRing
 from gateway.errors import Unavailable
 from gateway.messages import AgencyId
 from gateway.observability.logs import Log
@@ -44,7 +44,7 @@ class Parts:
     """The parts, each owned by the node that built them."""
 
     rules: Rules
-    keys: Mapping[AgencyId, AgencyKeys]
+    keys: KeyRing
     source: DirectorySource
     registry: Registry
     store: Store

@@ -71,6 +71,11 @@ class Ticker:
                     await self._auditor.directory_changed()
                 except Unavailable:
                     self._parts.log.warning("store-unavailable")  # the next start finds the difference
+            await asyncio.to_thread(self._refresh_keys)
+
+    def _refresh_keys(self) -> None:
+        parts = self._parts
+        parts.keys.refresh(parts.directory, parts.now(), lambda: parts.log.error("keys-refused"))
 
     async def _tick_forever(self) -> None:
         while True:

@@ -192,6 +192,7 @@ EVENTS: dict[str, str] = {
     "store-unavailable": "The store did not take a write.",
     "directory-loaded": "A directory is in use.",
     "directory-refused": "A new directory is not acceptable; the last good one stays in use.",
+    "keys-refused": "A file of private keys changed and cannot be used; the keys read before stay in use.",
     "internal-error": "A request or task failed in a way nobody foresaw.",
     "library": "A record or warning of a library, without its text.",
     "unhandled": "An exception nobody caught.",

@@ -130,7 +130,7 @@ def test_missing_keys_say_how_to_make_them(store: FileKeyStore) -> None:
     ("name", "value"),
     [
         ("format", "other"),
-        ("version", 2),
+        ("version", 3),
         ("agency", "northtown-academy"),
         ("signing", "AAAA"),
         ("signing", "not base64!"),
@@ -208,7 +208,7 @@ def test_older_keys_stay_usable(store: FileKeyStore, file: Path) -> None:
     assert set(keys.opening) == {older.kid, newer.kid}
     assert keys.current_opening.kid == newer.kid
 
-    sign, old, new = store.describe()
+    sign, old, new = store.describe(NOW + 1)
     assert (sign["use"], sign["suite"], sign["state"]) == ("sign", "Ed25519", "active")
     assert (old["kid"], old["state"], old["created"]) == (older.kid.hex(), "retiring", str(NOW))
     assert (new["kid"], new["state"], new["created"]) == (newer.kid.hex(), "active", str(NOW + 1))
@@ -216,7 +216,7 @@ def test_older_keys_stay_usable(store: FileKeyStore, file: Path) -> None:
 
 def test_nothing_shown_holds_a_secret(store: FileKeyStore, file: Path) -> None:
     keys = store.load(POLICE)
-    shown = repr(keys) + repr(store.describe()) + repr(keys.signing) + repr(keys.opening)
+    shown = repr(keys) + repr(store.describe(NOW + 1)) + repr(keys.signing) + repr(keys.opening)
     written = json.loads(file.read_text("utf-8"))
     secrets = [keys.signing.seed, keys.current_opening.secret, keys.idempotency_secret]
     for secret in secrets:
@@ -230,4 +230,4 @@ def test_other_files_in_the_folder_are_none_of_its_business(store: FileKeyStore,
     (file.parent / "README.json").write_text("{}", "utf-8")
     (file.parent / "northtown-police.1234.new").write_text("{", "utf-8")
     assert store.agencies() == [POLICE]
-    assert len(store.describe()) == 2
+    assert len(store.describe(NOW + 1)) == 2

@@ -1,0 +1,154 @@
+"""Keys change while messages flow: nothing is lost, and a revoked key is believed by nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from gateway import config, provisioning
+from gateway.cli import app
+from gateway.crypto.keystore import AgencyKeys
+from gateway.directory import file as directory_file
+from gateway.messages import AgencyId
+from gateway.node import now_ms
+from tests.road import arrived, reached, send, wait_for_arrival
+from tests.world import POLICE, SCHOOL, World, provision, running, until
+
+LEAD = 700
+
+
+def world_of(tmp_path: Path) -> World:
+    world = provision(tmp_path, (SCHOOL, POLICE))
+    for agency in (SCHOOL, POLICE):
+        file = tmp_path / agency / config.FILE_NAME
+        file.write_text(file.read_text("utf-8").replace("[node]", "[node]\ndirectory_refresh = 0.1"), "utf-8")
+    return world
+
+
+def keys_of(world: World, agency: AgencyId) -> AgencyKeys:
+    return world.nodes[agency].parts.keys[agency]
+
+
+async def rotate(world: World, agency: AgencyId) -> None:
+    before = keys_of(world, agency)
+    provisioning.rotate(config.load(world.folder / agency), agency, LEAD, now_ms())
+    await until(lambda: keys_of(world, agency).signing.kid != before.signing.kid, "the new key signs")
+
+
+async def test_rotating_both_sides_under_load_loses_nothing(tmp_path: Path) -> None:
+    async with running(world_of(tmp_path)) as world:
+        old = {agency: keys_of(world, agency) for agency in (SCHOOL, POLICE)}
+        sent: list[str] = []
+        stop = asyncio.Event()
+
+        async def load() -> None:
+            while not stop.is_set():
+                sent.append((await send(world.clients[SCHOOL]))["message_id"])
+                await asyncio.sleep(0.02)
+
+        sending = asyncio.create_task(load())
+        await asyncio.gather(rotate(world, SCHOOL), rotate(world, POLICE))
+        under_way = len(sent)
+        await until(lambda: len(sent) > under_way + 5, "messages under the new keys")
+        stop.set()
+        await sending
+
+        for message_id in sent:
+            await wait_for_arrival(world, message_id)
+            opened = json.loads((await world.clients[POLICE].open(message_id)).body)
+            assert opened["message"]["sender"] == SCHOOL
+        for begin in range(0, len(sent), 50):
+            await world.clients[POLICE].ack(sent[begin : begin + 50])
+        for message_id in sent:
+            await reached(world, message_id, "delivered")
+        sealing = world.nodes[SCHOOL].parts.directory.sealing_key(POLICE, now_ms())
+        assert sealing is not None
+        assert sealing.kid in keys_of(world, POLICE).opening
+        assert sealing.kid != old[POLICE].current_opening.kid
+
+
+async def test_old_keys_survive_a_restart_and_open_what_waits(tmp_path: Path) -> None:
+    async with running(world_of(tmp_path)) as world:
+        message_id = (await send(world.clients[SCHOOL]))["message_id"]
+        await wait_for_arrival(world, message_id)
+        await rotate(world, POLICE)
+        await world.stop(POLICE)
+        await world.start(POLICE)
+        assert (await world.clients[POLICE].open(message_id)).body
+
+
+async def test_a_revoked_key_is_refused_after_one_refresh(tmp_path: Path) -> None:
+    async with running(world_of(tmp_path)) as world:
+        stolen = keys_of(world, SCHOOL)
+        await rotate(world, SCHOOL)
+        run = CliRunner().invoke
+        node = ["-n", str(tmp_path / SCHOOL)]
+        for kid in (stolen.signing.kid, stolen.current_opening.kid):
+            assert run(app, ["keys", "revoke", kid.hex(), *node]).exit_code == 0
+
+        def unknown() -> bool:
+            return world.nodes[POLICE].parts.find_verify_key(SCHOOL, stolen.signing.kid) is None
+
+        await until(unknown, "the police know it is revoked")
+        message_id = (await send(world.clients[SCHOOL]))["message_id"]
+        await wait_for_arrival(world, message_id)
+        assert await arrived(world.clients[POLICE], message_id)
+        directory = directory_file.load(world.directory)
+        found = directory.sealing_key(SCHOOL, now_ms())
+        assert found is not None
+        assert found.kid != stolen.current_opening.kid
+
+
+async def test_a_damaged_key_file_changes_nothing_in_a_running_node(tmp_path: Path) -> None:
+    async with running(world_of(tmp_path)) as world:
+        before = keys_of(world, SCHOOL).signing.kid
+        (tmp_path / SCHOOL / "keys" / f"{SCHOOL}.json").write_text("{", "utf-8")
+        await asyncio.sleep(0.3)
+        assert keys_of(world, SCHOOL).signing.kid == before
+        await wait_for_arrival(world, (await send(world.clients[SCHOOL]))["message_id"])
+
+
+def test_the_last_key_of_its_use_cannot_be_revoked(tmp_path: Path) -> None:
+    world_of(tmp_path)
+    kid = config.load(tmp_path / SCHOOL).key_store().load(SCHOOL).signing.kid.hex()
+    refused = CliRunner().invoke(app, ["keys", "revoke", kid, "-n", str(tmp_path / SCHOOL)])
+    assert "rotate --lead 0" in str(refused.exception)
+
+
+def test_rotating_twice_at_once_is_refused_and_list_says_pending(tmp_path: Path) -> None:
+    world_of(tmp_path)
+    node = ["-n", str(tmp_path / SCHOOL)]
+    run = CliRunner().invoke
+    assert run(app, ["keys", "rotate", *node]).exit_code == 0
+    assert "pending already" in str(run(app, ["keys", "rotate", *node]).exception)
+    listed = json.loads(run(app, ["keys", "list", "--json", *node]).stdout)["keys"]
+    assert [key["state"] for key in listed] == ["active", "pending"] * 2
+
+
+def test_a_rotation_that_stopped_half_way_is_finished_by_the_next(tmp_path: Path) -> None:
+    world = world_of(tmp_path)
+    settings = config.load(tmp_path / SCHOOL)
+    made = settings.key_store().rotate(SCHOOL, now_ms(), now_ms() + 1)  # and no word to the directory
+    now = now_ms()
+    assert provisioning.rotate(settings, SCHOOL, 5_000, now) == ()
+    directory = directory_file.load(world.directory)
+    assert set(settings.key_store().load(SCHOOL).opening) == set(made.opening)
+    assert directory.verify_key(SCHOOL, made.signing.kid, now) is None
+    assert directory.verify_key(SCHOOL, made.signing.kid, now + 5_000)
+
+
+def test_with_a_mirror_the_entries_are_handed_over(tmp_path: Path) -> None:
+    world = world_of(tmp_path)
+    before = world.directory.read_bytes()
+    file = tmp_path / SCHOOL / config.FILE_NAME
+    root = '[node]\ndirectory_mirror = "../mirror"\ndirectory_root = "root.json"'
+    file.write_text(file.read_text("utf-8").replace("[node]", root), "utf-8")
+    done = CliRunner().invoke(app, ["keys", "rotate", "-n", str(tmp_path / SCHOOL)])
+    assert [(key["use"], key["suite"]) for key in json.loads(done.stdout)] == [
+        ("sign", "Ed25519"),
+        ("seal", "HPKE-9-KE"),
+    ]
+    assert world.directory.read_bytes() == before
