@@ -24,7 +24,6 @@ class Auditor:
         """`configuration` is the settings file as it stands; only its digest is entered."""
         self._parts = parts
         self._configuration = hashlib.sha256(configuration).hexdigest()
-        self._signers = [(keys.signing, keys.audit_key()) for keys in parts.keys.values()]
         self._due = 0
         self._thin = 0
 
@@ -64,8 +63,11 @@ class Auditor:
         """Sign what the log holds. Raises Unavailable."""
         now = self._parts.now()
 
+        # Each time anew: keys rotate while the node runs.
+        signers = [(keys.signing, keys.audit_key()) for keys in self._parts.keys.values()]
+
         def job(session: Session) -> Checkpoint | None:
-            return log.checkpoint(session, self._signers, now)
+            return log.checkpoint(session, signers, now)
 
         while await self._parts.store.write(job) is not None:
             pass  # a long log is taken in by rounds
