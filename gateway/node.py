@@ -29,6 +29,7 @@ from gateway.engine.receipting import ReceiptSender, Recorder
 from gateway.engine.reconcile import Reconciler
 from gateway.engine.tasks import Tasks
 from gateway.engine.ticker import Ticker
+from gateway.engine.watch import DirectoryWatch
 from gateway.engine.witness import Witness
 from gateway.errors import StartupError, Unavailable
 from gateway.faces import Faces
@@ -113,8 +114,9 @@ class Node:
             witness.SHOW: self._witness.take_shown,
             witness.CONFIRM: self._witness.take_confirmed,
         }
-        self._arrivals = Arrivals(self.parts, self._receipts, handlers, self._mailbox.ring)
         self._auditor = Auditor(self.parts, settings.model_dump_json(exclude={"base"}).encode())
+        watch = DirectoryWatch(self.parts, self._auditor)
+        self._arrivals = Arrivals(self.parts, self._receipts, handlers, self._mailbox.ring, watch)
         self._ticker = Ticker(
             self.parts,
             self._backlog,
@@ -123,6 +125,7 @@ class Node:
             self._reconciler,
             self._auditor,
             self._witness,
+            watch,
         )
         self._tokens = TokenFile(settings.path(node.tokens))
         self._intake = Intake(self.parts, self._backlog, self._publisher, self._recall)

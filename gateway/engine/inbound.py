@@ -24,6 +24,7 @@ from gateway.engine import sharing
 from gateway.engine.attachments import open_attachment
 from gateway.engine.parts import Parts
 from gateway.engine.receipting import ReceiptSender, receipt_for
+from gateway.engine.watch import DirectoryWatch
 from gateway.errors import RefusedByPeer, Unavailable
 from gateway.messages import AgencyId, Content, EnvelopeId, Header, Reason, Stage
 from gateway.protocol import retry
@@ -52,8 +53,10 @@ class Arrivals:
         sender: ReceiptSender,
         notes: Mapping[str, NoteHandler],
         on_message: Callable[[AgencyId], None],
+        watch: DirectoryWatch,
     ) -> None:
         self._parts = parts
+        self._watch = watch
         self._sender = sender
         self._notes = notes
         self._on_message = on_message
@@ -111,7 +114,7 @@ class Arrivals:
             if sealed.lane is Lane.MESSAGES and chunks.is_chunk(sealed.body):
                 await self._take_chunk(sealed)
                 return None
-            opened = self._open(sealed)
+            opened = await self._open_known(sealed)
             if sealed.lane is Lane.RECEIPTS:
                 await self._take_note(opened)
                 return None
@@ -124,6 +127,16 @@ class Arrivals:
             return await self._refuse_known(
                 sealed, refusal.header, digest, refusal.reason, redelivered=redelivered
             )
+
+    async def _open_known(self, sealed: Sealed) -> Opened:
+        """Decrypt and authenticate, with the newest directory if need be. Raises RefusedByPeer."""
+        try:
+            return self._open(sealed)
+        except RefusedByPeer as refusal:
+            if refusal.reason is not Reason.UNKNOWN_SENDER:
+                raise
+        await self._watch.look_again()
+        return self._open(sealed)
 
     def _open(self, sealed: Sealed) -> Opened:
         """Decrypt and authenticate. Raises RefusedByPeer."""

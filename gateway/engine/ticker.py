@@ -15,6 +15,7 @@ from gateway.engine.parts import Parts
 from gateway.engine.receipting import ReceiptSender, receipt_for
 from gateway.engine.reconcile import Reconciler
 from gateway.engine.tasks import Tasks
+from gateway.engine.watch import DirectoryWatch
 from gateway.engine.witness import Witness
 from gateway.errors import Unavailable
 from gateway.messages import AgencyId, Reason, Receipt, Stage
@@ -47,9 +48,11 @@ class Ticker:
         reconciler: Reconciler,
         auditor: Auditor,
         witness: Witness,
+        watch: DirectoryWatch,
     ) -> None:
         self._parts = parts
         self._auditor = auditor
+        self._watch = watch
         self._witness = witness
         self._arrivals = arrivals
         self._reconciler = reconciler
@@ -65,12 +68,7 @@ class Ticker:
     async def _refresh_forever(self) -> None:
         while True:
             await asyncio.sleep(self._parts.rules.directory_refresh)
-            if await asyncio.to_thread(self._parts.source.refresh):
-                self._parts.log.info("directory-loaded", count=len(self._parts.directory.agencies))
-                try:
-                    await self._auditor.directory_changed()
-                except Unavailable:
-                    self._parts.log.warning("store-unavailable")  # the next start finds the difference
+            await self._watch.look()
             await asyncio.to_thread(self._refresh_keys)
 
     def _refresh_keys(self) -> None:

@@ -70,6 +70,22 @@ async def test_rotating_both_sides_under_load_loses_nothing(tmp_path: Path) -> N
         assert sealing.kid != old[POLICE].current_opening.kid
 
 
+async def test_a_key_younger_than_the_recipients_copy_of_the_directory_is_looked_up(tmp_path: Path) -> None:
+    """No lead at all, and a recipient that would not look for an hour."""
+    world = world_of(tmp_path)
+    file = tmp_path / POLICE / config.FILE_NAME
+    text = file.read_text("utf-8")
+    file.write_text(text.replace("directory_refresh = 0.1", "directory_refresh = 3600.0"), "utf-8")
+    async with running(world):
+        before = keys_of(world, SCHOOL)
+        provisioning.rotate(config.load(tmp_path / SCHOOL), SCHOOL, 0, now_ms())
+        await until(lambda: keys_of(world, SCHOOL).signing.kid != before.signing.kid, "the new key signs")
+        message_id = (await send(world.clients[SCHOOL]))["message_id"]
+        await wait_for_arrival(world, message_id)
+        await world.clients[POLICE].ack([message_id])
+        await reached(world, message_id, "delivered")
+
+
 async def test_old_keys_survive_a_restart_and_open_what_waits(tmp_path: Path) -> None:
     async with running(world_of(tmp_path)) as world:
         message_id = (await send(world.clients[SCHOOL]))["message_id"]
