@@ -1,4 +1,4 @@
-"""Looks for a newer directory: now and then, and when an envelope speaks of somebody the copy does not know."""
+"""Looks for a newer directory: now and then, and when an envelope speaks of a key it does not know."""
 
 from __future__ import annotations
 
