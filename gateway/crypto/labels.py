@@ -60,6 +60,8 @@ OWN_CONTEXT: Final = b"referral-gateway own v1"
 KEY_FILE_CONTEXT: Final = b"referral-gateway key file v1"
 """Begins the external_aad of a protected key file."""
 
+APPROVAL_CONTEXT: Final = b"referral-gateway approval v1"
+"""external_aad of a person's approval of a grave action."""
 AUDIT_KEY_CONTEXT: Final = b"referral-gateway audit key v1"
 """HKDF's info when the ML-DSA key of the audit log is derived from an agency's secret."""
 
@@ -75,6 +77,7 @@ SUITE_ML_DSA_65: Final = "ML-DSA-65"
 ENVELOPE_VERSION: Final = 1
 RECEIPT_VERSION: Final = 1
 CONTENT_VERSION: Final = 1
+APPROVAL_VERSION: Final = 1
 
 MAX_ENVELOPE: Final = 16 * 1024 * 1024
 """Bytes of a sealed envelope: far below AES-GCM's 64 GiB for one nonce, and what a broker carries."""
