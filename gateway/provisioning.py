@@ -199,7 +199,7 @@ def _entry(agency: NewAgency, keys: AgencyKeys) -> AgencyEntry:
 
 def public_keys(keys: AgencyKeys) -> tuple[KeyEntry, ...]:
     """An agency's keys as the directory lists them."""
-    signing = [(key.kid, "sign", "Ed25519", key.public.public_bytes) for key in keys.signing_keys]
+    signing = [(key.kid, "sign", key.public.suite, key.public.public_bytes) for key in keys.signing_keys]
     opening = [(key.kid, "seal", key.suite, key.public.public_bytes) for key in keys.opening.values()]
     return tuple(
         KeyEntry.model_validate(

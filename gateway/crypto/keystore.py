@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from gateway.crypto import protected
 from gateway.crypto.audit_key import AuditKey
 from gateway.crypto.key_files import decode, encode, sync_folder, write_private
-from gateway.crypto.keys import OpenFailed, OpeningKey, SigningKey
+from gateway.crypto.keys import Opener, OpenFailed, OpeningKey, Signer, SigningKey
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID, AgencyId
 from gateway.protocol.keys import Dates, states
@@ -48,13 +48,13 @@ class AgencyKeys:
     """The private keys of one agency, ready for use."""
 
     agency: AgencyId
-    signing: SigningKey = field(repr=False)
+    signing: Signer = field(repr=False)
     """The newest, unless the directory says otherwise (engine/keyring.py)."""
-    signing_keys: tuple[SigningKey, ...] = field(repr=False)
+    signing_keys: tuple[Signer, ...] = field(repr=False)
     """Oldest first."""
-    opening: Mapping[bytes, OpeningKey] = field(repr=False)
+    opening: Mapping[bytes, Opener] = field(repr=False)
     """By key id, older ones included: what was sealed to them still opens."""
-    current_opening: OpeningKey = field(repr=False)
+    current_opening: Opener = field(repr=False)
     idempotency_secret: bytes = field(repr=False)
     created: int
     """Milliseconds since the epoch: when the agency's file was made."""
@@ -267,7 +267,7 @@ class FileKeyStore:
         rows = []
         for agency in self.agencies():
             keys = self.load(agency)
-            signing = [(key.kid, "Ed25519") for key in keys.signing_keys]
+            signing = [(key.kid, key.public.suite) for key in keys.signing_keys]
             opening = [(key.kid, key.suite) for key in keys.opening.values()]
             for use, found in (("sign", signing), ("seal", opening)):
                 dates = [keys.dates[kid] for kid, _ in found]

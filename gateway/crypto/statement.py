@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from gateway.crypto import cose
 from gateway.crypto.cbor import CborError
-from gateway.crypto.keys import SigningKey, VerifyKey
+from gateway.crypto.keys import Signer, VerifyKey
 
 CONFORMANCE_CONTEXT: Final = b"referral-gateway conformance report v1"
 """external_aad of a conformance report's signature: it can stand in for no receipt and no envelope."""
@@ -22,7 +22,7 @@ class StatementInvalid(Exception):
     """The statement does not hold; the argument says why, in words of our own."""
 
 
-def sign_statement(statement: Mapping[str, Any], signer: SigningKey, context: bytes) -> dict[str, str]:
+def sign_statement(statement: Mapping[str, Any], signer: Signer, context: bytes) -> dict[str, str]:
     """The statement in a COSE_Sign1, and the public key that verifies it; both base64url."""
     payload = json.dumps(statement, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
     return {

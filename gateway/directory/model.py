@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.crypto.audit_key import AuditVerifyKey
 from gateway.crypto.keys import SealingKey, VerifyKey
-from gateway.crypto.labels import SUITE_ML_DSA_65
+from gateway.crypto.labels import SIGNING_SUITES, SUITE_ML_DSA_65, SUITES
 from gateway.crypto.note import NoteKeys
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Problem, Purpose, Sector
 from gateway.protocol import views
@@ -52,7 +52,7 @@ class KeyEntry(_Part):
     """A public key of an agency."""
 
     use: Literal["sign", "seal", "audit"]
-    suite: Literal["Ed25519", "HPKE-9-KE", "HPKE-7-KE", "ML-DSA-65"]
+    suite: Literal["Ed25519", "ESP256", "HPKE-9-KE", "HPKE-7-KE", "ML-DSA-65"]
     public: Annotated[str, StringConstraints(max_length=4096)]
     """Base64url without padding."""
     starts: datetime
@@ -79,7 +79,7 @@ class KeyEntry(_Part):
         """The key's id; none for an audit key. Raises ValueError when it does not fit its suite."""
         if self.suite == SUITE_ML_DSA_65:
             return b""
-        if self.suite == "Ed25519":
+        if self.suite in SIGNING_SUITES:
             return VerifyKey.from_public(self.public_bytes).kid
         return SealingKey.from_public(self.suite, self.public_bytes).kid
 
@@ -180,31 +180,36 @@ class Directory:
     def _load_keys(self, document: DirectoryDocument) -> list[Problem]:
         problems = []
         for i, entry in enumerate(document.agencies):
-            agency = AgencyId(entry.id)
+            uses: dict[bytes, str] = {}
             for j, key in enumerate(entry.keys):
-                starts, ends = _ms(key.starts), _ms(key.ends) if key.ends else NEVER
                 try:
-                    if key.use == "sign" and key.suite == "Ed25519":
-                        verify = VerifyKey.from_public(key.public_bytes)
-                        if not key.revoked:
-                            self._verify[agency, verify.kid] = _TimedVerifyKey(verify, starts, ends)
-                        continue
-                    if key.use == "audit" and key.suite == SUITE_ML_DSA_65:
-                        self._audit.setdefault(agency, []).append(
-                            AuditVerifyKey.from_public(key.public_bytes)
-                        )
-                        continue
-                    if key.use == "seal" and key.suite not in {"Ed25519", SUITE_ML_DSA_65}:
-                        sealing = SealingKey.from_public(key.suite, key.public_bytes)
-                        if not key.revoked:
-                            self._seal.setdefault(agency, []).append((starts, ends, sealing))
-                        continue
+                    kid = self._load_key(AgencyId(entry.id), key)
+                    fits = kid is not None and (kid == b"" or uses.setdefault(kid, key.use) == key.use)
                 except ValueError:
-                    pass
-                problems.append(
-                    Problem(f"/agencies/{i}/keys/{j}", "a public key that fits its use and suite")
-                )
+                    fits = False
+                if not fits:
+                    problems.append(
+                        Problem(f"/agencies/{i}/keys/{j}", "a public key that fits its use and suite")
+                    )
         return problems
+
+    def _load_key(self, agency: AgencyId, key: KeyEntry) -> bytes | None:
+        """Take in a key; its id (empty: an audit key), or None when it does not fit. Raises ValueError."""
+        starts, ends = _ms(key.starts), _ms(key.ends) if key.ends else NEVER
+        if key.use == "sign" and key.suite in SIGNING_SUITES:
+            verify = VerifyKey.from_public(key.public_bytes)
+            if not key.revoked:
+                self._verify[agency, verify.kid] = _TimedVerifyKey(verify, starts, ends)
+            return verify.kid if verify.suite == key.suite else None
+        if key.use == "audit" and key.suite == SUITE_ML_DSA_65:
+            self._audit.setdefault(agency, []).append(AuditVerifyKey.from_public(key.public_bytes))
+            return b""
+        if key.use == "seal" and key.suite in SUITES:
+            sealing = SealingKey.from_public(key.suite, key.public_bytes)
+            if not key.revoked:
+                self._seal.setdefault(agency, []).append((starts, ends, sealing))
+            return sealing.kid
+        return None
 
     def ask(self, question: Question, now: int) -> Allowed | Denied:
         """The policy's answer under this directory."""
