@@ -31,6 +31,7 @@ from pkcs11.exceptions import (
     PinLenRange,
     PinLocked,
     PKCS11Error,
+    UserAlreadyLoggedIn,
 )
 
 from gateway.crypto.dhkem import open_single
@@ -218,20 +219,40 @@ class Token:
         if self._locked_out:
             raise StartupError(f"token {self._label} refused the PIN before")
         try:
-            token = pkcs11.lib(str(self._module)).get_token(token_label=self._label)
-            self._session = token.open(rw=True, user_pin=self._pin.decode())
+            self._session = self._open(fresh=False)
+        except (PKCS11Error, RuntimeError):
+            self._session = self._open(fresh=True)
+        return self._session
+
+    def _open(self, *, fresh: bool) -> pkcs11.Session:
+        """`fresh`: start the module anew, since many see only the tokens that were there when it started."""
+        try:
+            library = pkcs11.lib(str(self._module))
+            if fresh:
+                library.reinitialize()
+            token = library.get_token(token_label=self._label)
+            try:
+                return token.open(rw=True, user_pin=self._pin.decode())
+            except UserAlreadyLoggedIn:  # a login is the whole process's
+                return token.open(rw=True)
         except (PinIncorrect, PinLocked, PinLenRange, UnicodeDecodeError):
             self._locked_out = True
             raise StartupError(f"token {self._label} refuses the PIN in token.pin_file") from None
-        except NoSuchToken:
-            raise StartupError(
-                f"there is no token {self._label}: is it plugged in and its name right?"
-            ) from None
         except MultipleTokensReturned:
             raise StartupError(f"several tokens are named {self._label}: names must differ") from None
-        except (PKCS11Error, RuntimeError, OSError) as error:
-            raise StartupError(f"cannot use the PKCS#11 module {self._module}: {_name(error)}") from None
-        return self._session
+        except (PKCS11Error, RuntimeError) as error:
+            if not fresh:
+                raise
+            if isinstance(error, NoSuchToken):
+                text = f"there is no token {self._label}: is it plugged in, and its name right?"
+            else:
+                text = f"cannot use the PKCS#11 module {self._module}: {_name(error)}"
+            raise StartupError(text) from None
+
+    def close(self) -> None:
+        """Log out; the next call would log in again."""
+        with self._lock:
+            self._forget()
 
     def _forget(self) -> None:
         self._keys.clear()
