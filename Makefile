@@ -25,6 +25,7 @@ demo: $(RUN) ## Watch referrals cross between five agencies
 test: $(DEV) ## Run the tests, RabbitMQ's and PostgreSQL's among them
 	@tools/ensure-rabbitmq
 	@tools/ensure-postgresql
+	@tools/ensure-softhsm
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 bench: $(DEV) ## Measure the whole road beside the raw broker

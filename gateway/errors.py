@@ -155,6 +155,11 @@ CODES: dict[str, Code] = {
         "The node cannot store anything now",
         "Wait as Retry-After says; the operator's /readyz says more.",
     ),
+    "key-token-unavailable": Code(
+        503,
+        "The node cannot reach the token that holds its keys",
+        "Wait as Retry-After says, then repeat with the same Idempotency-Key; /readyz says more.",
+    ),
     "shutting-down": Code(
         503, "The node is stopping", "Wait as Retry-After says, then repeat with the same Idempotency-Key."
     ),

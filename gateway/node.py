@@ -231,6 +231,7 @@ class Node:
             "store": self.parts.store.healthy,
             "transport": self.parts.transport.connected,
             "directory": self.parts.directory.expires > now_ms(),
+            "keys": self.parts.keys.usable,
             "clock": self.parts.clock_believed(),
             "running": not self._stopping,
         }

@@ -43,7 +43,10 @@ def open_single(exchange: Exchange, public: bytes, enc: bytes, sealed: bytes, in
 
 
 def schedule(exchange: Exchange, public: bytes, enc: bytes, info: bytes) -> tuple[bytes, bytes]:
-    """SetupBaseR: the key, and the nonce of the first message. Raises OpenFailed, and what `exchange` raises."""
+    """SetupBaseR: the key, and the nonce of the first message.
+
+    Raises OpenFailed, and what `exchange` raises.
+    """
     if len(enc) != _POINT:
         raise OpenFailed
     try:

@@ -8,20 +8,17 @@ PKCS#11 knows no time limits: a call takes as long as the vendor's module lets i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import pkcs11
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pkcs11 import Attribute, KDF, KeyType, Mechanism, MechanismFlag, ObjectClass
+from pkcs11 import KDF, Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 from pkcs11.exceptions import (
-    AttributeSensitive,
-    AttributeTypeInvalid,
     MechanismInvalid,
     MultipleObjectsReturned,
     MultipleTokensReturned,
@@ -59,11 +56,10 @@ class Token:
         """Log in. Raises StartupError when the module, the token or the PIN is not right."""
         self._module, self._label, self._pin = module, label, pin
         self._lock = threading.Lock()
-        self._keys: dict[bytes, pkcs11.PrivateKey] = {}
+        self._keys: dict[bytes, Any] = {}
         self._session: pkcs11.Session | None = None
         self._locked_out = False
-        self.usable = True
-        """Whether the last call succeeded, for /readyz."""
+        self._failed: bytes | None = None
         with self._lock:
             self._log_in()
 
@@ -118,21 +114,33 @@ class Token:
 
         self._try(lambda: self._call(job), key_id)
 
+    @property
+    def usable(self) -> bool:
+        """Whether the last call succeeded, for /readyz."""
+        return self._failed is None
+
+    def check(self) -> None:
+        """After a failure, see whether that key can be had again."""
+        failed = self._failed
+        if failed is not None:
+            with contextlib.suppress(Unavailable):
+                self._again(failed, lambda: self._call(lambda session: self._key(session, failed)))
+
     def sign(self, key_id: bytes, alg: int, data: bytes) -> bytes:
         """64 bytes. Raises Unavailable."""
-        return self._again(lambda: self._sign(key_id, alg, data))
+        return self._again(key_id, lambda: self._sign(key_id, alg, data))
 
     def exchange(self, key_id: bytes, point: bytes) -> bytes:
         """ECDH with a valid point: the x coordinate. Raises Unavailable."""
-        return self._again(lambda: self._exchange(key_id, point))
+        return self._again(key_id, lambda: self._exchange(key_id, point))
 
     def _sign(self, key_id: bytes, alg: int, data: bytes) -> bytes:
         if alg == ED25519:
-            return self._call(lambda s: self._key(s, key_id).sign(data, mechanism=Mechanism.EDDSA))
+            return self._call(lambda s: bytes(self._key(s, key_id).sign(data, mechanism=Mechanism.EDDSA)))
         digest = Hash(SHA256())
         digest.update(data)
         hashed = digest.finalize()  # CKM_ECDSA: every token has it, and it returns r and s as COSE has them
-        return self._call(lambda s: self._key(s, key_id).sign(hashed, mechanism=Mechanism.ECDSA))
+        return self._call(lambda s: bytes(self._key(s, key_id).sign(hashed, mechanism=Mechanism.ECDSA)))
 
     def _exchange(self, key_id: bytes, point: bytes) -> bytes:
         def job(session: pkcs11.Session) -> bytes:
@@ -170,9 +178,9 @@ class Token:
 
         return key_id, self._try(lambda: self._call(job), key_id)
 
-    def _key(self, session: pkcs11.Session, key_id: bytes) -> pkcs11.PrivateKey:
+    def _key(self, session: pkcs11.Session, key_id: bytes) -> Any:
         """The handle, looked for once a session."""
-        found = self._keys.get(key_id)
+        found: Any = self._keys.get(key_id)
         if found is None:
             found = session.get_key(object_class=ObjectClass.PRIVATE_KEY, id=key_id)
             if found[Attribute.EXTRACTABLE] or not found[Attribute.SENSITIVE]:
@@ -193,15 +201,15 @@ class Token:
         except PKCS11Error as error:
             raise StartupError(f"token {self._label} failed: {_name(error)}") from None
 
-    def _again(self, what: Callable[[], _Result]) -> _Result:
+    def _again(self, key_id: bytes, what: Callable[[], _Result]) -> _Result:
         """A second time with a new session: after a token was reset, handles are void. Raises Unavailable."""
         for _ in range(2):
             try:
                 result = what()
             except (PKCS11Error, StartupError):
-                self.usable = False
+                self._failed = key_id
             else:
-                self.usable = True
+                self._failed = None
                 return result
         raise Unavailable(UNAVAILABLE)
 
@@ -258,10 +266,8 @@ class Token:
         self._keys.clear()
         session, self._session = self._session, None
         if session is not None:
-            try:
+            with contextlib.suppress(PKCS11Error):
                 session.close()
-            except PKCS11Error:
-                pass
 
     def __repr__(self) -> str:
         return f"Token({self._label})"

@@ -85,6 +85,7 @@ KINDS: Mapping[str, Kind] = {
     "outbox-full": _AWAY,
     "busy": _AWAY,
     "store-unavailable": _AWAY,
+    "key-token-unavailable": _AWAY,
     "shutting-down": _AWAY,
     "internal-error": _FAULT,
 }

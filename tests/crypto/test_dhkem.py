@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.crypto import dhkem
-from gateway.crypto.keys import OpeningKey, OpenFailed
+from gateway.crypto.keys import OpenFailed, OpeningKey
 
 KEY = OpeningKey.generate("HPKE-7-KE")
 

@@ -121,7 +121,7 @@ def test_a_destroyed_key_is_gone(token: Token) -> None:
 
 def test_a_session_that_ended_is_begun_anew(token: Token) -> None:
     _, key = token.make_signing(SUITE_ESP256)
-    token._session.close()  # type: ignore[union-attr]  # noqa: SLF001 - as a token does when it is reset
+    token._session.close()  # type: ignore[union-attr]
     assert key.public.verify(key.sign(b"data"), b"data")
     assert token.usable
 
@@ -134,14 +134,18 @@ def test_a_token_that_is_away_is_unavailable_and_comes_back(tmp_path: Path, soft
     away = tmp_path / "away"
     shutil.move(soft.tokens, away)
     try:
-        token._session.close()  # type: ignore[union-attr]  # noqa: SLF001
+        token._session.close()  # type: ignore[union-attr]
         with pytest.raises(Unavailable):
             signing.sign(b"data")
         with pytest.raises(Unavailable):
             opening.open(enc, sealed, b"")  # never OpenFailed: the message would be lost
         assert not token.usable
+        token.check()
+        assert not token.usable
     finally:
         shutil.move(away, soft.tokens)
+    token.check()
+    assert token.usable
     assert signing.public.verify(signing.sign(b"data"), b"data")
     assert opening.open(enc, sealed, b"") == b"content key"
     assert token.usable
@@ -172,7 +176,7 @@ def test_a_refused_pin_is_not_tried_again(soft: softhsm.SoftToken, monkeypatch: 
     monkeypatch.setattr(token, "_pin", b"00000000")
     tries = 0
     for _ in range(5):
-        token._session and token._forget()  # noqa: SLF001
+        token.close()
         try:
             key.sign(b"data")
         except Unavailable:
