@@ -44,6 +44,8 @@ WorkflowId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,255}$"
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,300}$")]
 
 FILE_NAME = "gateway.toml"
+CREDENTIAL = r"^[A-Za-z0-9_.-]{0,100}$"
+"""The name of a systemd credential."""
 
 
 class _Section(BaseModel):
@@ -72,7 +74,7 @@ class NodeSection(_Section):
         description="File (mode 0600) that holds the passphrase the private keys are sealed under;"
         " without one or a credential they lie there in plain.",
     )
-    keys_passphrase_credential: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{0,100}$")] = Field(
+    keys_passphrase_credential: Annotated[str, StringConstraints(pattern=CREDENTIAL)] = Field(
         "", description="The same as a systemd credential: its name, in `$CREDENTIALS_DIRECTORY`."
     )
     database: str = Field(
@@ -100,6 +102,25 @@ class NodeSection(_Section):
     def _one_passphrase(self) -> Self:
         if self.keys_passphrase_file and self.keys_passphrase_credential:
             raise ValueError("either keys_passphrase_file or keys_passphrase_credential")
+        return self
+
+
+class TokenSection(_Section):
+    """A PKCS#11 token that holds the private keys; with it, new keys are made there (docs/keys.md)."""
+
+    module: Path = Field(description="The vendor's PKCS#11 module, such as /usr/lib/softhsm/libsofthsm2.so.")
+    label: Annotated[str, StringConstraints(min_length=1, max_length=32)] = Field(
+        description="The token's label."
+    )
+    pin_file: Path | None = Field(None, description="File (mode 0600) that holds the user PIN.")
+    pin_credential: Annotated[str, StringConstraints(pattern=CREDENTIAL)] = Field(
+        "", description="The same as a systemd credential: its name, in `$CREDENTIALS_DIRECTORY`."
+    )
+
+    @model_validator(mode="after")
+    def _one_pin(self) -> Self:
+        if (self.pin_file is None) == (self.pin_credential == ""):
+            raise ValueError("either pin_file or pin_credential")
         return self
 
 
@@ -429,6 +450,7 @@ class Settings(_Section):
     """The whole file."""
 
     node: NodeSection
+    token: TokenSection | None = Field(None, description="A PKCS#11 token for the private keys.")
     http: HttpSection = HttpSection()
     transport: TransportSection = TransportSection()
     limits: LimitsSection = LimitsSection()
@@ -482,16 +504,18 @@ class Settings(_Section):
         return FileKeyStore(self.path(self.node.keys), self._keys_passphrase())
 
     def _keys_passphrase(self) -> bytes | None:
-        name = self.node.keys_passphrase_credential
-        if name:
+        return self._secret(self.node.keys_passphrase_file, self.node.keys_passphrase_credential)
+
+    def _secret(self, file: Path | None, credential: str) -> bytes | None:
+        """From the file or the systemd credential that is named; None for neither. Raises StartupError."""
+        if credential:
             folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-            if not folder or name in {".", ".."}:
+            if not folder or credential in {".", ".."}:
                 raise StartupError(
-                    f"no credential {name}: run under systemd with LoadCredentialEncrypted={name}"
+                    f"no credential {credential}: run under systemd with LoadCredentialEncrypted={credential}"
                 )
-            return _passphrase(Path(folder) / name, private=False)  # systemd keeps others out
-        file = self.node.keys_passphrase_file
-        return _passphrase(self.path(file), private=True) if file else None
+            return private_bytes(Path(folder) / credential, private=False)  # systemd keeps others out
+        return private_bytes(self.path(file), private=True) if file else None
 
     def directory(self) -> DirectoryPlace:
         """Where the directory is."""
@@ -590,14 +614,15 @@ def with_password(url: str, password_file: Path) -> str:
     return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
 
 
-def _passphrase(file: Path, *, private: bool) -> bytes:
+def private_bytes(file: Path, *, private: bool) -> bytes:
+    """A passphrase or PIN from its file; `private`: nobody else may read it. Raises StartupError."""
     try:
         with file.open("rb") as handle:
             if private and os.fstat(handle.fileno()).st_mode & 0o077:
                 raise StartupError(f"{file} can be read by others: chmod 600 it")
             return handle.read(4096).strip()
     except OSError as error:
-        raise StartupError(f"cannot read the passphrase of the keys {file}: {error.strerror}") from None
+        raise StartupError(f"cannot read the secret in {file}: {error.strerror}") from None
 
 
 def split_password(url: str) -> tuple[str, str]:

@@ -20,7 +20,6 @@ from gateway.audit.evidence import EvidenceInvalid
 from gateway.cli.audit import write_whole
 from gateway.cli.common import Exit, Json, NodeFolder, fail, show, timestamp
 from gateway.cli.database import in_database
-from gateway.crypto.keystore import FileKeyStore
 from gateway.directory import file as directory_file
 from gateway.directory.opening import open_directory
 from gateway.errors import StartupError
@@ -73,7 +72,7 @@ def make_(
 ) -> None:
     """Write what proves a message's way: receipts, directory, audit entries, and a page to read."""
     settings = config.load(node)
-    store = FileKeyStore(settings.path(settings.node.keys))
+    store = settings.key_store()
     own = [store.load(AgencyId(agency)) for agency in settings.node.agencies]
     signers = [(keys.signing, keys.audit_key()) for keys in own]
     directory = open_directory(settings.directory()).current.document.model_dump_json()

@@ -144,3 +144,14 @@ def _suite(public: str) -> str:
 
 def _base64(public: str) -> str:
     return base64.urlsafe_b64encode(bytes.fromhex(public)).decode().rstrip("=")
+
+
+def test_the_page_on_cryptography_lists_every_algorithm_and_context() -> None:
+    page = (ROOT / "docs" / "crypto.md").read_text("utf-8")
+    numbers = {**labels.SUITES, **labels.SIGNING_SUITES, "A256GCM": labels.A256GCM}
+    for name, number in numbers.items():
+        constant = next(one for one, value in vars(labels).items() if value == number and one.isupper())
+        assert f"`{constant}` {number}" in page, name
+    contexts = [name for name in vars(labels) if name.endswith("_CONTEXT")]
+    assert len(contexts) >= 7
+    assert [name for name in contexts if f"`{name}`" not in page] == []
