@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from gateway.crypto import webhook
-from gateway.crypto.keystore import FileKeyStore
+from gateway.crypto.keystore import FileKeyStore, Kinds
 from gateway.directory.opening import DirectoryPlace
 from gateway.errors import StartupError
 from gateway.http.fhir_routing import Addressing
@@ -38,6 +38,7 @@ Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
 MediaType = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}$", to_lower=True)
 ]
+Suite = Literal["HPKE-9-KE", "HPKE-7-KE"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 MailboxId = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_-]{1,100}$")]
 WorkflowId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,255}$")]
@@ -76,6 +77,19 @@ class NodeSection(_Section):
     )
     keys_passphrase_credential: Annotated[str, StringConstraints(pattern=CREDENTIAL)] = Field(
         "", description="The same as a systemd credential: its name, in `$CREDENTIALS_DIRECTORY`."
+    )
+    signing_suite: Literal["Ed25519", "ESP256"] = Field(
+        "Ed25519", description="What new signing keys are for; `ESP256` is ECDSA on P-256 (docs/keys.md)."
+    )
+    opening_suites: Annotated[tuple[Suite, ...], Field(min_length=1)] = Field(
+        ("HPKE-9-KE",),
+        description="The suites that new opening keys are made for, one key each: `HPKE-9-KE`, `HPKE-7-KE`"
+        " or both. `gateway keys rotate` puts a change into effect.",
+    )
+    sealing_suites: Annotated[tuple[Suite, ...], Field(min_length=1)] = Field(
+        ("HPKE-9-KE", "HPKE-7-KE"),
+        description="The suites that messages may be sealed with; the strongest of the recipient's is taken."
+        " Without `HPKE-7-KE` nothing is sent to agencies that have no hybrid key.",
     )
     database: str = Field(
         "gateway.db",
@@ -501,7 +515,8 @@ class Settings(_Section):
 
     def key_store(self) -> FileKeyStore:
         """Where the private keys are. Raises StartupError."""
-        return FileKeyStore(self.path(self.node.keys), self._keys_passphrase())
+        made = Kinds(self.node.signing_suite, self.node.opening_suites)
+        return FileKeyStore(self.path(self.node.keys), self._keys_passphrase(), made)
 
     def _keys_passphrase(self) -> bytes | None:
         return self._secret(self.node.keys_passphrase_file, self.node.keys_passphrase_credential)

@@ -113,6 +113,8 @@ class Reason(StrEnum):
     AGREEMENT_NOT_IN_FORCE = "agreement-not-in-force"
     MORE_THAN_AGREED = "more-than-agreed"
     """It shows more than the agreement shares with this recipient."""
+    WEAKER_THAN_AGREED = "weaker-than-agreed"
+    """It was sealed with a weaker suite than the agreement asks for."""
     ATTACHMENT_MISMATCH = "attachment-mismatch"
     """An attachment did not open, or its size or SHA-256 is not the one signed for."""
     FAULT = "fault"

@@ -337,4 +337,5 @@ def _rules(settings: Settings) -> Rules:
         concurrency=transport.concurrency,
         checkpoint=int(times.checkpoint * 1000),
         checkpoint_exchange=int(times.checkpoint_exchange * 1000),
+        sealing_suites=settings.node.sealing_suites,
     )

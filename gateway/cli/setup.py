@@ -56,14 +56,25 @@ def init(  # noqa: PLR0913 - each is an option a person may type
     ] = None,
     port: Annotated[int, typer.Option(help="Port of the API.")] = 8080,
     admin_port: Annotated[int, typer.Option(help="Port of /metrics, /healthz and /readyz.")] = 9090,
+    signing_suite: Annotated[
+        str, typer.Option(help="What its signing keys are for: Ed25519 or ESP256. [default: Ed25519]")
+    ] = "",
+    opening_suite: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Suite of its opening keys: HPKE-9-KE or HPKE-7-KE; repeat for both. [default: HPKE-9-KE]"
+        ),
+    ] = None,
 ) -> None:
     """Make a node: keys, database, settings, and its entry in the directory.
 
     Run it again on the same folder with another --agency to let one node serve both; its settings stay.
     """
     if (folder / config.FILE_NAME).exists():
-        if spool or broker or database:
-            raise StartupError(f"the node in {folder} is set up: leave --spool, --broker and --database out")
+        if spool or broker or database or signing_suite or opening_suite:
+            raise StartupError(
+                f"the node in {folder} is set up: leave --spool, --broker, --database and the suites out"
+            )
     elif bool(spool) == bool(broker):
         raise StartupError("give either --spool (nodes on one machine) or --broker (RabbitMQ)")
     if config.split_password(broker)[1]:
@@ -81,6 +92,8 @@ def init(  # noqa: PLR0913 - each is an option a person may type
         database_password_file=database_password_file,
         port=port,
         admin_port=admin_port,
+        signing_suite=signing_suite,
+        opening_suites=opening_suite or (),
     )
     typer.echo(
         f"{agency} is ready in {folder}: keys, database and {config.FILE_NAME} made, entered in {directory}."
@@ -133,7 +146,7 @@ def token_revoke(
 
 
 @directory_app.command("agree")
-def directory_agree(
+def directory_agree(  # noqa: PLR0913 - each is an option a person may type
     directory: Directory,
     sender: Annotated[list[str], typer.Option("--from", help="Sending agency; repeat for several.")],
     recipient: Annotated[list[str], typer.Option("--to", help="Receiving agency; repeat for several.")],
@@ -148,6 +161,12 @@ def directory_agree(
     share: Annotated[
         list[str] | None,
         typer.Option(help="Field group the recipients are shown; repeat for several. [default: everything]"),
+    ] = None,
+    weakest_suite: Annotated[
+        str | None,
+        typer.Option(
+            help="Weakest suite messages may be sealed with: HPKE-9-KE or HPKE-7-KE. [default: any]"
+        ),
     ] = None,
 ) -> None:
     """Enter a sharing agreement. Without one, nothing is shared.
@@ -169,6 +188,7 @@ def directory_agree(
             starts=starts,
             ends=starts + timedelta(days=days),
             shares=tuple(share) if share is not None else None,
+            weakest_suite=weakest_suite,
         ),
         replies=both_ways,
     )
@@ -192,6 +212,7 @@ def directory_show(directory: Directory, as_json: Json = False) -> None:
             f"  {', '.join(entry.types)}  for {', '.join(entry.purposes)}"
             f"  under {', '.join(entry.lawful_bases)}  until {entry.ends.date()}"
             + ("" if entry.shares is None else f"  shares {', '.join(views.in_order(entry.shares))}")
+            + (f"  sealed with {entry.weakest_suite} or stronger" if entry.weakest_suite else "")
         )
 
 

@@ -52,6 +52,8 @@ class Opened:
     digest: bytes
     """SHA-256 of the sealed envelope: what receipts are about."""
     signer_kid: bytes
+    suite: str
+    """What it was sealed with."""
 
 
 def seal(header: Header, content: bytes, *, signer: Signer, to: SealingKey) -> bytes:
@@ -109,7 +111,7 @@ def open_envelope(
         raise RefusedByPeer(Reason.READDRESSED, header)
     if (outer.envelope_id, outer.recipient, outer.expires) != (header.envelope_id, recipient, header.expires):
         raise RefusedByPeer(Reason.MISMATCHED, header)
-    return Opened(header, Sensitive(content), hashlib.sha256(data).digest(), signed.kid)
+    return Opened(header, Sensitive(content), hashlib.sha256(data).digest(), signed.kid, parsed.suite)
 
 
 def _parse(data: bytes) -> cose.Encrypted:

@@ -19,20 +19,35 @@ from gateway.crypto import protected
 from gateway.crypto.audit_key import AuditKey
 from gateway.crypto.key_files import decode, encode, sync_folder, write_private
 from gateway.crypto.keys import Opener, OpenFailed, OpeningKey, Signer, SigningKey
+from gateway.crypto.labels import DEFAULT_SUITE, SUITE_ED25519
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID, AgencyId
 from gateway.protocol.keys import Dates, states
+from gateway.protocol.suites import STRONGEST_FIRST
 
 FORMAT = "referral-gateway-keys"
 VERSION = 2
-"""With lists of keys that have dates. A file is of version 1, one signing key and no dates, until its first
-rotation: an earlier gateway still reads it."""
+"""With lists of keys that have dates; a signing key without a suite is Ed25519. A file is of version 1, one
+Ed25519 key and no dates, until its first rotation: an earlier gateway still reads it."""
 _FIRST = 1
 SECRET_LENGTH = 32
 """Bytes of the HMAC secret: as long as SHA-256's output."""
 LARGEST = 1024 * 1024
 """Bytes of a key file."""
 _DAMAGED = "are damaged: restore the file from a backup"
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """What new keys are for: the signing suite, and the suites of opening keys, one key each."""
+
+    signing: str = SUITE_ED25519
+    opening: tuple[str, ...] = (DEFAULT_SUITE,)
+
+    def make(self) -> tuple[SigningKey, list[OpeningKey]]:
+        """New keys; of the opening ones the strongest comes last."""
+        suites = [suite for suite in reversed(STRONGEST_FIRST) if suite in self.opening]
+        return SigningKey.generate(self.signing), [OpeningKey.generate(suite) for suite in suites]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +70,7 @@ class AgencyKeys:
     opening: Mapping[bytes, Opener] = field(repr=False)
     """By key id, older ones included: what was sealed to them still opens."""
     current_opening: Opener = field(repr=False)
+    """The newest; of several made at once the one of the strongest suite."""
     idempotency_secret: bytes = field(repr=False)
     created: int
     """Milliseconds since the epoch: when the agency's file was made."""
@@ -77,25 +93,31 @@ class KeyStore(Protocol):
 class FileKeyStore:
     """Keys in files of mode 0600 in one folder; with a passphrase sealed under it, and only so."""
 
-    def __init__(self, directory: Path, passphrase: bytes | None = None) -> None:
+    def __init__(self, directory: Path, passphrase: bytes | None = None, new: Kinds | None = None) -> None:
         """Raises StartupError for a short passphrase."""
         self._directory = directory
+        self._new = new or Kinds()
         self._passphrase = None if passphrase is None else protected.check_passphrase(passphrase)
 
     def create(self, agency: AgencyId, now: int) -> AgencyKeys:
         """Make an agency's keys. Raises StartupError rather than overwrite any."""
         if not AGENCY_ID.fullmatch(agency):
             raise StartupError("an agency identifier is lower-case letters, digits and hyphens")
-        signing, opening = SigningKey.generate(), OpeningKey.generate()
+        signing, opening = self._new.make()
         document = {
             "format": FORMAT,
             "version": _FIRST,
             "agency": agency,
             "created": now,
             "signing": encode(signing.seed),
-            "opening": [{"suite": opening.suite, "secret": encode(opening.secret), "created": now}],
+            "opening": [
+                {"suite": key.suite, "secret": encode(key.secret), "created": now} for key in opening
+            ],
             "idempotency_secret": encode(os.urandom(SECRET_LENGTH)),
         }
+        if self._new.signing != SUITE_ED25519:
+            document = _dated(document)
+            document["signing"][0]["suite"] = self._new.signing
         # A link is atomic and fails if the name is taken, where a rename would overwrite.
         self._write(agency, document, os.link)
         return self.load(agency)
@@ -154,7 +176,10 @@ class FileKeyStore:
             document = _dated(document)
             if (document["format"], document["version"], document["agency"]) != (FORMAT, VERSION, agency):
                 raise ValueError
-            signing = [SigningKey.from_seed(decode(one["secret"])) for one in document["signing"]]
+            signing = [
+                SigningKey.from_seed(decode(one["secret"]), one.get("suite", SUITE_ED25519))
+                for one in document["signing"]
+            ]
             opening = [OpeningKey(one["suite"], decode(one["secret"])) for one in document["opening"]]
             kids = [*(key.kid for key in signing), *(key.kid for key in opening)]
             rows = [*document["signing"], *document["opening"]]
@@ -177,8 +202,8 @@ class FileKeyStore:
             raise StartupError(f"the keys {self._path(agency)} {_DAMAGED}") from None
 
     def rotate(self, agency: AgencyId, now: int, starts: int) -> AgencyKeys:
-        """Add a signing and an opening key, in use from `starts` on; older ones stay. Raises StartupError."""
-        signing, opening = SigningKey.generate(), OpeningKey.generate()
+        """Add a signing and opening keys, in use from `starts` on; older ones stay. Raises StartupError."""
+        signing, opening = self._new.make()
         dates = {"created": now, "starts": starts}
         with self._changing(agency):
             document = self._open(agency, self._file(agency))
@@ -186,8 +211,12 @@ class FileKeyStore:
             if any(one.starts > now for one in before.dates.values()):
                 raise StartupError(f"keys of {agency} are pending already: rotate again once they are active")
             document = _dated(document)
-            document["signing"].append({"secret": encode(signing.seed), **dates})
-            document["opening"].append({"suite": opening.suite, "secret": encode(opening.secret), **dates})
+            document["signing"].append(
+                {"suite": signing.public.suite, "secret": encode(signing.seed), **dates}
+            )
+            document["opening"] += [
+                {"suite": key.suite, "secret": encode(key.secret), **dates} for key in opening
+            ]
             self._write(agency, document, os.replace)
         return self.load(agency)
 
@@ -269,11 +298,17 @@ class FileKeyStore:
             keys = self.load(agency)
             signing = [(key.kid, key.public.suite) for key in keys.signing_keys]
             opening = [(key.kid, key.suite) for key in keys.opening.values()]
-            for use, found in (("sign", signing), ("seal", opening)):
+            groups = [("sign", "", signing)]
+            for suite in STRONGEST_FIRST:
+                # One suite's keys do not take over from another's, unless the settings gave that one up.
+                rivals = [one for one in opening if one[1] == suite or suite not in self._new.opening]
+                groups.append(("seal", suite, rivals))
+            for use, shown, found in groups:
                 dates = [keys.dates[kid] for kid, _ in found]
                 stated = states([Dates(one.starts) for one in dates], now)
                 for (kid, suite), one, state in zip(found, dates, stated, strict=True):
-                    rows.append(_row(agency, use, suite, kid, state, one.created))
+                    if shown in {"", suite}:
+                        rows.append(_row(agency, use, suite, kid, state, one.created))
         return rows
 
     def _path(self, agency: AgencyId) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
@@ -31,6 +31,7 @@ from gateway.crypto.note import NoteKeys
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Problem, Purpose, Sector
 from gateway.protocol import views
 from gateway.protocol.policy import Agency, Agreement, Allowed, Denied, Question, decide
+from gateway.protocol.suites import STRONGEST_FIRST
 
 Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
 Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -114,6 +115,8 @@ class AgreementEntry(_Part):
     ends: datetime
     shares: tuple[str, ...] | None = None
     """Field groups of a referral that the recipients are shown; without it, everything."""
+    weakest_suite: Literal["HPKE-9-KE", "HPKE-7-KE"] | None = None
+    """The weakest suite that a message under it may be sealed with; without it, any."""
 
     @model_validator(mode="after")
     def _has_groups(self) -> Self:
@@ -232,10 +235,19 @@ class Directory:
             for audit in audits or [None]
         ]
 
-    def sealing_key(self, agency: AgencyId, now: int) -> SealingKey | None:
-        """The newest key in force that envelopes to this agency are sealed to."""
-        usable = [(starts, key) for starts, ends, key in self._seal.get(agency, ()) if starts <= now < ends]
-        return max(usable, key=lambda pair: pair[0])[1] if usable else None
+    def sealing_key(
+        self, agency: AgencyId, now: int, suites: Collection[str] = STRONGEST_FIRST
+    ) -> SealingKey | None:
+        """The key in force that an envelope to this agency is sealed to, of these suites.
+
+        Of its keys the one of the strongest suite, of those the newest.
+        """
+        usable = [
+            (-STRONGEST_FIRST.index(key.suite), starts, key)
+            for starts, ends, key in self._seal.get(agency, ())
+            if starts <= now < ends and key.suite in suites
+        ]
+        return max(usable, key=lambda one: one[:2])[2] if usable else None
 
 
 def _agreement(entry: AgreementEntry) -> Agreement:
@@ -249,6 +261,7 @@ def _agreement(entry: AgreementEntry) -> Agreement:
         starts=_ms(entry.starts),
         ends=_ms(entry.ends),
         shares=None if entry.shares is None else views.in_order(entry.shares),
+        weakest_suite=entry.weakest_suite,
     )
 
 

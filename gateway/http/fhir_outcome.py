@@ -79,6 +79,7 @@ KINDS: Mapping[str, Kind] = {
     "type-not-accepted": Kind(422, "REC_UNPROCESSABLE_ENTITY", "not-supported"),
     "no-agreement": _ALLOWED,
     "agreement-not-in-force": _ALLOWED,
+    "no-suitable-key": _ALLOWED,
     "rate-limited": Kind(429, "SEND_TOO_MANY_REQUESTS", "throttled"),
     "clock-unsure": _AWAY,
     "directory-expired": _AWAY,

@@ -44,6 +44,8 @@ class Agreement:
     """Milliseconds; in force while starts <= now < ends."""
     shares: tuple[str, ...] | None = None
     """The field groups of a referral that a recipient is shown (views.py); None: everything."""
+    weakest_suite: str | None = None
+    """The weakest suite a message may be sealed with (suites.py); None: any."""
 
     def covers(self, question: Question) -> bool:
         """Everything but the dates fits."""
@@ -75,6 +77,8 @@ class Allowed:
     agreement: str
     shares: tuple[str, ...] | None = None
     """See Agreement.shares."""
+    weakest_suite: str | None = None
+    """See Agreement.weakest_suite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,8 @@ UNKNOWN_BASIS = Denied("unknown-lawful-basis", Reason.NO_AGREEMENT)
 TYPE_NOT_ACCEPTED = Denied("type-not-accepted", Reason.UNKNOWN_TYPE)
 NO_AGREEMENT = Denied("no-agreement", Reason.NO_AGREEMENT)
 NOT_IN_FORCE = Denied("agreement-not-in-force", Reason.AGREEMENT_NOT_IN_FORCE)
+TOO_WEAK = Denied("no-suitable-key", Reason.WEAKER_THAN_AGREED)
+"""Said once there is an agreement: by the sender of the recipient's keys, by the recipient of an envelope."""
 CODES = frozenset(
     denied.code
     for denied in (
@@ -102,6 +108,7 @@ CODES = frozenset(
         TYPE_NOT_ACCEPTED,
         NO_AGREEMENT,
         NOT_IN_FORCE,
+        TOO_WEAK,
     )
 )
 """Every problem code the policy says no with."""
@@ -129,6 +136,6 @@ def decide(
     for agreement in agreements:
         if agreement.covers(question):
             if agreement.starts <= now < agreement.ends:
-                return Allowed(agreement.id, agreement.shares)
+                return Allowed(agreement.id, agreement.shares, agreement.weakest_suite)
             lapsed = True
     return NOT_IN_FORCE if lapsed else NO_AGREEMENT

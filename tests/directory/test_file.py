@@ -192,6 +192,31 @@ def test_a_p256_key_has_one_use(path: Path) -> None:
         load(path)
 
 
+def test_the_strongest_suite_counts_before_the_newest_key(path: Path) -> None:
+    hybrid, newer = OpeningKey.generate("HPKE-9-KE"), OpeningKey.generate("HPKE-9-KE")
+    put_agency(
+        path,
+        agency(
+            keys=[
+                key("seal", "HPKE-9-KE", newer.public.public_bytes, days=1),
+                key("seal", "HPKE-9-KE", hybrid.public.public_bytes),
+                key("seal", "HPKE-7-KE", OPENING.public.public_bytes, days=2),
+            ]
+        ),
+    )
+    directory, school, later = load(path), AgencyId("school"), MS + 3 * 86_400_000
+
+    def chosen(*suites: str) -> bytes | None:
+        found = (
+            directory.sealing_key(school, later, suites) if suites else directory.sealing_key(school, later)
+        )
+        return found.kid if found else None
+
+    assert chosen() == chosen("HPKE-7-KE", "HPKE-9-KE") == newer.kid
+    assert chosen("HPKE-7-KE") == OPENING.kid
+    assert chosen("HPKE-0-KE") is None
+
+
 def test_a_p256_key_signs_beside_another(path: Path) -> None:
     pair = [
         key("sign", "Ed25519", SIGNING.public.public_bytes),
