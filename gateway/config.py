@@ -12,7 +12,7 @@ import re
 import ssl
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args, get_origin
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import (
@@ -27,12 +27,16 @@ from pydantic import (
 
 from gateway.crypto import webhook
 from gateway.crypto.keystore import FileKeyStore, Kinds
+from gateway.crypto.labels import SUITE_P256
 from gateway.directory.opening import DirectoryPlace
 from gateway.errors import StartupError
 from gateway.http.fhir_routing import Addressing
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sensitive
 from gateway.schemas import TYPES
 from gateway.transport.tls import client_context, server_context
+
+if TYPE_CHECKING:
+    from gateway.crypto.token import Token
 
 Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
 MediaType = Annotated[
@@ -494,6 +498,14 @@ class Settings(_Section):
             raise ValueError("folder: each in_dir and out_dir is a folder of its own")
         return self
 
+    @model_validator(mode="after")
+    def _token_does_p256(self) -> Self:
+        if self.token and self.node.opening_suites != (SUITE_P256,):
+            raise ValueError(
+                f'with [token], node.opening_suites must be ["{SUITE_P256}"]: tokens have no other'
+            )
+        return self
+
     def path(self, value: Path) -> Path:
         """A path of the file, made absolute."""
         return (self.base / value).resolve()
@@ -516,7 +528,19 @@ class Settings(_Section):
     def key_store(self) -> FileKeyStore:
         """Where the private keys are. Raises StartupError."""
         made = Kinds(self.node.signing_suite, self.node.opening_suites)
-        return FileKeyStore(self.path(self.node.keys), self._keys_passphrase(), made)
+        open_token = self._open_token if self.token else None
+        return FileKeyStore(self.path(self.node.keys), self._keys_passphrase(), made, open_token)
+
+    def _open_token(self) -> Token:
+        assert self.token is not None
+        try:
+            from gateway.crypto.token import Token  # noqa: PLC0415 - an extra of the package
+        except ImportError:
+            raise StartupError(
+                "keys in a token need PKCS#11: pip install 'referral-gateway[token]'"
+            ) from None
+        pin = self._secret(self.token.pin_file, self.token.pin_credential)
+        return Token(self.path(self.token.module), self.token.label, pin or b"")
 
     def _keys_passphrase(self) -> bytes | None:
         return self._secret(self.node.keys_passphrase_file, self.node.keys_passphrase_credential)

@@ -11,12 +11,12 @@ import time
 import tomllib
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway import config, schemas
-from gateway.crypto.keystore import AgencyKeys
+from gateway.crypto.key_document import AgencyKeys
 from gateway.crypto.labels import SUITE_ML_DSA_65
 from gateway.directory import file as directory_file
 from gateway.directory.model import (
@@ -41,6 +41,16 @@ class NewAgency:
     id: AgencyId
     name: str
     sector: Sector
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """The PKCS#11 token that will hold the keys."""
+
+    module: str
+    """An absolute path."""
+    label: str
+    pin_file: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,7 @@ def init_node(  # noqa: PLR0913 - what `gateway init` is told
     admin_port: int = 9090,
     signing_suite: str = "",
     opening_suites: Sequence[str] = (),
+    token: NewToken | None = None,
 ) -> None:
     """Make a node, or add an agency to one. Raises StartupError; never overwrites keys or a database.
 
@@ -106,6 +117,7 @@ def init_node(  # noqa: PLR0913 - what `gateway init` is told
                 "database": database or None,
                 "database_password_file": database_password_file,
             },
+            **({"token": asdict(token)} if token else {}),
             "http": {"port": port, "admin_port": admin_port},
             "transport": {"kind": "embedded", "spool": spool}
             if spool is not None

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pkcs11
+import pytest
 
 PIN = "48151623"
 _MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so")
@@ -16,8 +22,14 @@ def module() -> Path | None:
     return next((Path(one) for one in candidates if one and Path(one).is_file()), None)
 
 
+NEEDED = [
+    pytest.mark.skipif(module() is None, reason="needs SoftHSM: `make test` installs it"),
+    pytest.mark.xdist_group("softhsm"),  # a process has the module once, with one configuration
+]
+
+
 class SoftToken:
-    """One token. Its configuration is named in this process's environment, where the module looks."""
+    """One token, in a folder of its own."""
 
     def __init__(self, folder: Path, label: str = "test") -> None:
         found = module()
@@ -39,6 +51,31 @@ class SoftToken:
         """Another token in the same folder."""
         command = ["softhsm2-util", "--init-token", "--free", "--label", label, "--pin", PIN, "--so-pin", PIN]
         subprocess.run(command, check=True, capture_output=True, timeout=60, env=self.environment())
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """Let this process find it: the module reads its configuration when it starts."""
+        before = os.environ.get("SOFTHSM2_CONF")
+        os.environ["SOFTHSM2_CONF"] = str(self.configuration)
+        pkcs11.lib(str(self.module)).reinitialize()
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["SOFTHSM2_CONF"]
+            else:
+                os.environ["SOFTHSM2_CONF"] = before
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Pulled out, and put in again."""
+        kept = self.folder / "away"
+        shutil.move(self.tokens, kept)
+        try:
+            pkcs11.lib(str(self.module)).reinitialize()
+            yield
+        finally:
+            shutil.move(kept, self.tokens)
 
     def environment(self) -> dict[str, str]:
         """For a process that shall find the token."""

@@ -10,6 +10,7 @@ import typer
 
 from gateway import config, provisioning
 from gateway.cli.common import Json, NodeFolder, show
+from gateway.crypto.labels import SUITE_ESP256, SUITE_P256
 from gateway.directory import file as directory_file
 from gateway.errors import StartupError
 from gateway.http import auth
@@ -65,15 +66,20 @@ def init(  # noqa: PLR0913 - each is an option a person may type
             help="Suite of its opening keys: HPKE-9-KE or HPKE-7-KE; repeat for both. [default: HPKE-9-KE]"
         ),
     ] = None,
+    token_module: Annotated[
+        Path | None, typer.Option(help="PKCS#11 module of a token that will hold the keys (docs/keys.md).")
+    ] = None,
+    token_label: Annotated[str, typer.Option(help="That token's label.")] = "",
+    token_pin_file: Annotated[Path | None, typer.Option(help="File that holds its user PIN.")] = None,
 ) -> None:
     """Make a node: keys, database, settings, and its entry in the directory.
 
     Run it again on the same folder with another --agency to let one node serve both; its settings stay.
     """
     if (folder / config.FILE_NAME).exists():
-        if spool or broker or database or signing_suite or opening_suite:
+        if spool or broker or database or signing_suite or opening_suite or token_module:
             raise StartupError(
-                f"the node in {folder} is set up: leave --spool, --broker, --database and the suites out"
+                f"the node in {folder} is set up: leave --spool, --broker, --database, token and suites out"
             )
     elif bool(spool) == bool(broker):
         raise StartupError("give either --spool (nodes on one machine) or --broker (RabbitMQ)")
@@ -81,6 +87,11 @@ def init(  # noqa: PLR0913 - each is an option a person may type
         raise StartupError("--broker takes no password, others could see it: use --broker-password-file")
     if config.split_password(database)[1]:
         raise StartupError("--database takes no password, others could see it: use --database-password-file")
+    token = None
+    if token_module:
+        if not token_label or not token_pin_file:
+            raise StartupError("--token-module needs --token-label and --token-pin-file")
+        token = provisioning.NewToken(str(token_module.resolve()), token_label, token_pin_file)
     provisioning.init_node(
         folder,
         provisioning.NewAgency(AgencyId(agency), name, sector),
@@ -92,8 +103,9 @@ def init(  # noqa: PLR0913 - each is an option a person may type
         database_password_file=database_password_file,
         port=port,
         admin_port=admin_port,
-        signing_suite=signing_suite,
-        opening_suites=opening_suite or (),
+        signing_suite=signing_suite or (SUITE_ESP256 if token else ""),
+        opening_suites=opening_suite or ((SUITE_P256,) if token else ()),
+        token=token,
     )
     typer.echo(
         f"{agency} is ready in {folder}: keys, database and {config.FILE_NAME} made, entered in {directory}."

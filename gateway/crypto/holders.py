@@ -25,7 +25,7 @@ IN_TOKEN = "token"  # noqa: S105 - a field's name
 class KeyHolder(Protocol):
     """Makes private keys, and finds them again."""
 
-    def make_signing(self) -> tuple[Row, Signer]:
+    def make_signing(self, suite: str) -> tuple[Row, Signer]:
         """A new signing key. Raises StartupError."""
         ...
 
@@ -49,10 +49,10 @@ class KeyHolder(Protocol):
 class FileHolder:
     """The secret stands in the row."""
 
-    def make_signing(self) -> tuple[Row, Signer]:
+    def make_signing(self, suite: str) -> tuple[Row, Signer]:
         """See KeyHolder."""
-        key = SigningKey.generate()
-        return {"secret": encode(key.seed)}, key
+        key = SigningKey.generate(suite)
+        return {"suite": suite, "secret": encode(key.seed)}, key
 
     def make_opening(self, suite: str) -> tuple[Row, Opener]:
         """See KeyHolder."""
@@ -74,12 +74,12 @@ class FileHolder:
 class TokenHolder:
     """The row names the key in the token, and holds its public half."""
 
-    def __init__(self, token: Token, signing_suite: str) -> None:
-        self._token, self._signing_suite = token, signing_suite
+    def __init__(self, token: Token) -> None:
+        self._token = token
 
-    def make_signing(self) -> tuple[Row, Signer]:
+    def make_signing(self, suite: str) -> tuple[Row, Signer]:
         """See KeyHolder."""
-        key_id, key = self._token.make_signing(self._signing_suite)
+        key_id, key = self._token.make_signing(suite)
         return _row(key_id, key.public), key
 
     def make_opening(self, suite: str) -> tuple[Row, Opener]:

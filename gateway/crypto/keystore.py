@@ -11,27 +11,24 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from gateway.crypto import protected
-from gateway.crypto.audit_key import AuditKey
-from gateway.crypto.key_files import decode, encode, sync_folder, write_private
-from gateway.crypto.keys import Opener, OpenFailed, OpeningKey, Signer, SigningKey
+from gateway.crypto import key_document, protected
+from gateway.crypto.holders import IN_TOKEN, FileHolder, KeyHolder, Row, TokenHolder
+from gateway.crypto.key_document import AgencyKeys
+from gateway.crypto.key_files import sync_folder, write_private
+from gateway.crypto.keys import OpenFailed
 from gateway.crypto.labels import DEFAULT_SUITE, SUITE_ED25519
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID, AgencyId
 from gateway.protocol.keys import Dates, states
 from gateway.protocol.suites import STRONGEST_FIRST
 
-FORMAT = "referral-gateway-keys"
-VERSION = 2
-"""With lists of keys that have dates; a signing key without a suite is Ed25519. A file is of version 1, one
-Ed25519 key and no dates, until its first rotation: an earlier gateway still reads it."""
-_FIRST = 1
-SECRET_LENGTH = 32
-"""Bytes of the HMAC secret: as long as SHA-256's output."""
+if TYPE_CHECKING:
+    from gateway.crypto.token import Token
+
 LARGEST = 1024 * 1024
 """Bytes of a key file."""
 _DAMAGED = "are damaged: restore the file from a backup"
@@ -44,82 +41,35 @@ class Kinds:
     signing: str = SUITE_ED25519
     opening: tuple[str, ...] = (DEFAULT_SUITE,)
 
-    def make(self) -> tuple[SigningKey, list[OpeningKey]]:
-        """New keys; of the opening ones the strongest comes last."""
-        suites = [suite for suite in reversed(STRONGEST_FIRST) if suite in self.opening]
-        return SigningKey.generate(self.signing), [OpeningKey.generate(suite) for suite in suites]
-
-
-@dataclass(frozen=True, slots=True)
-class KeyDates:
-    """Milliseconds since the epoch: when a key was made, and from when on it is used."""
-
-    created: int
-    starts: int
-
-
-@dataclass(frozen=True, slots=True)
-class AgencyKeys:
-    """The private keys of one agency, ready for use."""
-
-    agency: AgencyId
-    signing: Signer = field(repr=False)
-    """The newest, unless the directory says otherwise (engine/keyring.py)."""
-    signing_keys: tuple[Signer, ...] = field(repr=False)
-    """Oldest first."""
-    opening: Mapping[bytes, Opener] = field(repr=False)
-    """By key id, older ones included: what was sealed to them still opens."""
-    current_opening: Opener = field(repr=False)
-    """The newest; of several made at once the one of the strongest suite."""
-    idempotency_secret: bytes = field(repr=False)
-    created: int
-    """Milliseconds since the epoch: when the agency's file was made."""
-    dates: Mapping[bytes, KeyDates]
-    """Of each key, by key id."""
-
-    def audit_key(self) -> AuditKey:
-        """The key that signs audit checkpoints beside the signing key."""
-        return AuditKey(self.idempotency_secret)
-
-
-class KeyStore(Protocol):
-    """Holds private keys."""
-
-    def load(self, agency: AgencyId) -> AgencyKeys:
-        """The keys of an agency. Raises StartupError."""
-        ...
-
 
 class FileKeyStore:
-    """Keys in files of mode 0600 in one folder; with a passphrase sealed under it, and only so."""
+    """Files of mode 0600 in one folder; with a passphrase sealed under it, and only so.
 
-    def __init__(self, directory: Path, passphrase: bytes | None = None, new: Kinds | None = None) -> None:
-        """Raises StartupError for a short passphrase."""
+    The keys they tell of may be in a token.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        passphrase: bytes | None = None,
+        new: Kinds | None = None,
+        open_token: Callable[[], Token] | None = None,
+    ) -> None:
+        """With `open_token` new keys are made in that token. Raises StartupError for a short passphrase."""
         self._directory = directory
         self._new = new or Kinds()
         self._passphrase = None if passphrase is None else protected.check_passphrase(passphrase)
+        self._open_token = open_token
+        self._token: Token | None = None
+        self._in_file = FileHolder()
 
     def create(self, agency: AgencyId, now: int) -> AgencyKeys:
         """Make an agency's keys. Raises StartupError rather than overwrite any."""
         if not AGENCY_ID.fullmatch(agency):
             raise StartupError("an agency identifier is lower-case letters, digits and hyphens")
-        signing, opening = self._new.make()
-        document = {
-            "format": FORMAT,
-            "version": _FIRST,
-            "agency": agency,
-            "created": now,
-            "signing": encode(signing.seed),
-            "opening": [
-                {"suite": key.suite, "secret": encode(key.secret), "created": now} for key in opening
-            ],
-            "idempotency_secret": encode(os.urandom(SECRET_LENGTH)),
-        }
-        if self._new.signing != SUITE_ED25519:
-            document = _dated(document)
-            document["signing"][0]["suite"] = self._new.signing
-        # A link is atomic and fails if the name is taken, where a rename would overwrite.
-        self._write(agency, document, os.link)
+        with self._made() as (signing, opening):
+            # A link is atomic and fails if the name is taken, where a rename would overwrite.
+            self._write(agency, key_document.new(agency, now, signing, opening), os.link)
         return self.load(agency)
 
     def protect(self, agency: AgencyId) -> bool:
@@ -168,57 +118,61 @@ class FileKeyStore:
             temporary.unlink(missing_ok=True)
 
     def load(self, agency: AgencyId) -> AgencyKeys:
-        """See KeyStore.load."""
+        """The keys of an agency. Raises StartupError."""
         return self._agency_keys(agency, self._open(agency, self._file(agency)))
 
     def _agency_keys(self, agency: AgencyId, document: Any) -> AgencyKeys:
         try:
-            document = _dated(document)
-            if (document["format"], document["version"], document["agency"]) != (FORMAT, VERSION, agency):
-                raise ValueError
-            signing = [
-                SigningKey.from_seed(decode(one["secret"]), one.get("suite", SUITE_ED25519))
-                for one in document["signing"]
-            ]
-            opening = [OpeningKey(one["suite"], decode(one["secret"])) for one in document["opening"]]
-            kids = [*(key.kid for key in signing), *(key.kid for key in opening)]
-            rows = [*document["signing"], *document["opening"]]
-            times = [KeyDates(one["created"], one["starts"]) for one in rows]
-            secret, created = decode(document["idempotency_secret"]), document["created"]
-            all_times = (created, *(time for one in times for time in (one.created, one.starts)))
-            if len(secret) != SECRET_LENGTH or not all(type(time) is int for time in all_times):
-                raise ValueError
-            return AgencyKeys(
-                agency,
-                signing[-1],
-                tuple(signing),
-                {key.kid: key for key in opening},
-                opening[-1],
-                secret,
-                created,
-                dict(zip(kids, times, strict=True)),
-            )
+            return key_document.read(document, agency, self._holder_of)
         except (KeyError, IndexError, TypeError, ValueError):
             raise StartupError(f"the keys {self._path(agency)} {_DAMAGED}") from None
 
     def rotate(self, agency: AgencyId, now: int, starts: int) -> AgencyKeys:
         """Add a signing and opening keys, in use from `starts` on; older ones stay. Raises StartupError."""
-        signing, opening = self._new.make()
-        dates = {"created": now, "starts": starts}
         with self._changing(agency):
             document = self._open(agency, self._file(agency))
             before = self._agency_keys(agency, document)
             if any(one.starts > now for one in before.dates.values()):
                 raise StartupError(f"keys of {agency} are pending already: rotate again once they are active")
-            document = _dated(document)
-            document["signing"].append(
-                {"suite": signing.public.suite, "secret": encode(signing.seed), **dates}
-            )
-            document["opening"] += [
-                {"suite": key.suite, "secret": encode(key.secret), **dates} for key in opening
-            ]
-            self._write(agency, document, os.replace)
+            with self._made() as (signing, opening):
+                changed = key_document.add(document, signing, opening, now=now, starts=starts)
+                self._write(agency, changed, os.replace)
         return self.load(agency)
+
+    @property
+    def usable(self) -> bool:
+        """False while the token that holds keys does not answer."""
+        return self._token is None or self._token.usable
+
+    def check(self) -> None:
+        """See whether a token that did not answer does now."""
+        if self._token is not None:
+            self._token.check()
+
+    @contextmanager
+    def _made(self) -> Iterator[tuple[Row, list[Row]]]:
+        """Rows of new keys; of the opening ones the strongest comes last. If it fails they go again."""
+        holder: KeyHolder = TokenHolder(self._opened_token()) if self._open_token else self._in_file
+        rows: list[Row] = []
+        try:
+            rows.append(holder.make_signing(self._new.signing)[0])
+            suites = [suite for suite in reversed(STRONGEST_FIRST) if suite in self._new.opening]
+            rows += [holder.make_opening(suite)[0] for suite in suites]
+            yield rows[0], rows[1:]
+        except BaseException:
+            for row in rows:
+                holder.destroy(row)
+            raise
+
+    def _holder_of(self, row: Row) -> KeyHolder:
+        return TokenHolder(self._opened_token()) if IN_TOKEN in row else self._in_file
+
+    def _opened_token(self) -> Token:
+        if self._open_token is None:
+            raise StartupError("these keys are in a token: name it in the section [token] of the settings")
+        if self._token is None:
+            self._token = self._open_token()
+        return self._token
 
     @contextmanager
     def _changing(self, agency: AgencyId) -> Iterator[None]:
@@ -323,17 +277,4 @@ def _row(agency: AgencyId, use: str, suite: str, kid: bytes, state: str, created
         "kid": kid.hex(),
         "state": state,
         "created": str(created),
-    }
-
-
-def _dated(document: Any) -> Any:
-    """A document of version 1 as one of version 2; any other as it is. Raises KeyError, TypeError."""
-    if document["version"] != _FIRST:
-        return document
-    created = document["created"]
-    return {
-        **document,
-        "version": VERSION,
-        "signing": [{"secret": document["signing"], "created": created, "starts": created}],
-        "opening": [{**one, "starts": one["created"]} for one in document["opening"]],
     }

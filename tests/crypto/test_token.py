@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,25 +17,15 @@ from gateway.crypto.token import Token
 from gateway.errors import StartupError, Unavailable
 from tests import softhsm
 
-pytestmark = [
-    pytest.mark.skipif(softhsm.module() is None, reason="needs SoftHSM: `make test` installs it"),
-    pytest.mark.xdist_group("softhsm"),  # the module is initialised once a process, with one configuration
-]
+pytestmark = softhsm.NEEDED
 
 
 @pytest.fixture(scope="module")
 def soft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[softhsm.SoftToken]:
     made = softhsm.SoftToken(tmp_path_factory.mktemp("token") / "hsm")
     made.add("other")
-    before = os.environ.get("SOFTHSM2_CONF")
-    os.environ["SOFTHSM2_CONF"] = str(made.configuration)
-    library = pkcs11.lib(str(made.module))
-    library.reinitialize()
-    yield made
-    if before is None:
-        del os.environ["SOFTHSM2_CONF"]
-    else:
-        os.environ["SOFTHSM2_CONF"] = before
+    with made.here():
+        yield made
 
 
 @pytest.fixture
@@ -126,29 +115,22 @@ def test_a_session_that_ended_is_begun_anew(token: Token) -> None:
     assert token.usable
 
 
-def test_a_token_that_is_away_is_unavailable_and_comes_back(tmp_path: Path, soft: softhsm.SoftToken) -> None:
+def test_a_token_that_is_away_is_unavailable_and_comes_back(soft: softhsm.SoftToken) -> None:
     token = Token(soft.module, "other", softhsm.PIN.encode())
     _, signing = token.make_signing(SUITE_ESP256)
     _, opening = token.make_opening(SUITE_P256)
     enc, sealed = opening.public.seal(b"content key", b"")
-    away = tmp_path / "away"
-    shutil.move(soft.tokens, away)
-    try:
-        token._session.close()  # type: ignore[union-attr]
+    with soft.away():
         with pytest.raises(Unavailable):
             signing.sign(b"data")
         with pytest.raises(Unavailable):
             opening.open(enc, sealed, b"")  # never OpenFailed: the message would be lost
-        assert not token.usable
         token.check()
         assert not token.usable
-    finally:
-        shutil.move(away, soft.tokens)
     token.check()
     assert token.usable
     assert signing.public.verify(signing.sign(b"data"), b"data")
     assert opening.open(enc, sealed, b"") == b"content key"
-    assert token.usable
 
 
 @pytest.mark.parametrize(
