@@ -6,6 +6,7 @@ docs/config.md are generated from the descriptions here.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
 import re
@@ -26,12 +27,14 @@ from pydantic import (
 )
 
 from gateway.crypto import webhook
+from gateway.crypto.keys import VerifyKey
 from gateway.crypto.keystore import FileKeyStore, Kinds
 from gateway.crypto.labels import SUITE_P256
 from gateway.directory.opening import DirectoryPlace
 from gateway.errors import StartupError
 from gateway.http.fhir_routing import Addressing
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sensitive
+from gateway.protocol.keys import OVERLAP
 from gateway.schemas import TYPES
 from gateway.transport.tls import client_context, server_context
 
@@ -49,6 +52,8 @@ WorkflowId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,255}$"
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,300}$")]
 
 FILE_NAME = "gateway.toml"
+_ED25519_LENGTH = 32
+"""Bytes of a public key (RFC 8032)."""
 CREDENTIAL = r"^[A-Za-z0-9_.-]{0,100}$"
 """The name of a systemd credential."""
 
@@ -261,6 +266,12 @@ class TimesSection(_Section):
     checkpoint_exchange: Annotated[float, Field(gt=0)] = Field(
         600.0, description="Seconds between checkpoints sent to one peer, to keep as a witness."
     )
+    keys_retire: Annotated[int, Field(ge=1)] = Field(
+        OVERLAP // 1000,
+        description="Seconds after a newer key took over until the older one is `retired` and may be"
+        " destroyed: 30 days, the longest life of a message, and a day for peers with an old directory. With"
+        " less, what is still on its way may become unreadable.",
+    )
     tick: Annotated[float, Field(gt=0)] = Field(5.0, description="Seconds between looks at what is due.")
     idempotency: Annotated[int, Field(ge=3600)] = Field(
         7 * 86400, description="Seconds an Idempotency-Key is remembered."
@@ -464,6 +475,32 @@ class FolderSection(_Section):
         return self
 
 
+class OperatorSection(_Section):
+    """A person who may approve what takes two: destroying or exporting keys (docs/keys.md)."""
+
+    id: Id = Field(description="A name for the person, of lower-case letters, digits and hyphens.")
+    public: str = Field(description="Their public key, as `gateway operator key` prints it.")
+    may: Annotated[tuple[Literal["destroy-key", "export-key"], ...], Field(min_length=1)] = Field(
+        description="What they may approve: `destroy-key`, `export-key` or both."
+    )
+
+    @field_validator("public")
+    @classmethod
+    def _is_a_key(cls, value: str) -> str:
+        try:
+            data = base64.b64decode(value, validate=True)
+            if len(data) != _ED25519_LENGTH:
+                raise ValueError
+            VerifyKey.from_public(data)
+        except ValueError:
+            raise ValueError("an Ed25519 public key in base64") from None
+        return value
+
+    def key(self) -> VerifyKey:
+        """The public key."""
+        return VerifyKey.from_public(base64.b64decode(self.public))
+
+
 class Settings(_Section):
     """The whole file."""
 
@@ -477,6 +514,7 @@ class Settings(_Section):
     mesh: MeshSection | None = Field(None, description="The mailbox API of NHS MESH.")
     push: tuple[PushSection, ...] = ()
     folder: tuple[FolderSection, ...] = ()
+    operators: tuple[OperatorSection, ...] = ()
     base: Path = Field(Path(), exclude=True, description="The folder the file stands in; not a setting.")
 
     @model_validator(mode="after")
@@ -504,6 +542,13 @@ class Settings(_Section):
             raise ValueError(
                 f'with [token], node.opening_suites must be ["{SUITE_P256}"]: tokens have no other'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _operators_are_different_people(self) -> Self:
+        for what in ({one.id for one in self.operators}, {one.key().kid for one in self.operators}):
+            if len(what) != len(self.operators):
+                raise ValueError("operators: each has an id and a key of their own")
         return self
 
     def path(self, value: Path) -> Path:

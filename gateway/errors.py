@@ -141,6 +141,11 @@ CODES: dict[str, Code] = {
         "The message expired before it was acknowledged",
         "The sender has been told; it must be sent again.",
     ),
+    "not-readable": Code(
+        410,
+        "The message opens no longer",
+        "Its sender's key was revoked, or ours is not here: reject it as `unreadable`; the operator knows more.",
+    ),
     # capacity and faults
     "rate-limited": Code(
         429, "Too many requests", "Wait as Retry-After says, then repeat with the same Idempotency-Key."

@@ -21,8 +21,10 @@ from gateway.cli import (
     evidence,
     governance,
     inspect,
+    key_requests,
     keys,
     node,
+    operators,
     sandbox,
     setup,
 )
@@ -61,6 +63,8 @@ node.register(app)
 client.register(app)
 inspect.register(app)
 keys.register(app)
+key_requests.register(keys.keys_app)
+operators.register(app)
 dead_letters.register(app)
 backup.register(app)
 audit.register(app)

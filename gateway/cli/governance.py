@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli import people
 from gateway.cli.common import Json, show
-from gateway.crypto import governance
+from gateway.cli.people import read_bytes as _bytes
 from gateway.errors import StartupError
 
 if TYPE_CHECKING:
@@ -41,13 +41,7 @@ def key(
     """Make a governance or publisher key. Keep the file offline; hand out FILE.pub."""
     from gateway.directory import repository  # noqa: PLC0415 - tuf is loaded where it is used
 
-    if file.exists():
-        raise StartupError(f"{file} exists already: it is never overwritten")
-    pem, private = governance.new_key(_passphrase(passphrase_file))
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as handle:
-        handle.write(pem)
-    public = base64.b64encode(governance.raw(private.public_key())).decode()
+    private, public = people.new_key(file, passphrase_file)
     keyid = repository.keyid(private)
     Path(f"{file}.pub").write_text(json.dumps({"keyid": keyid, "ed25519": public}, indent=1) + "\n", "utf-8")
     typer.echo(f"key {keyid}")
@@ -92,13 +86,13 @@ def rotate(
 def sign(folder: Repo, key_file: KeyFile, passphrase_file: Passphrase) -> None:
     """Sign what is staged. Look at it first: `gateway directory diff`."""
     repository, _ = _repository(folder)
-    _staged(repository.sign(governance.load_key(_bytes(key_file), _passphrase(passphrase_file))))
+    _staged(repository.sign(people.load_key(key_file, passphrase_file)))
 
 
 def publish(folder: Repo, key_file: KeyFile, passphrase_file: Passphrase) -> None:
     """Publish what enough have signed, and renew the dates. Repeat it weekly: nodes refuse a stale mirror."""
     repository, made = _repository(folder)
-    private = governance.load_key(_bytes(key_file), _passphrase(passphrase_file))
+    private = people.load_key(key_file, passphrase_file)
     typer.echo(f"version {repository.publish(private, made.now())} is published in {folder}.")
 
 
@@ -141,14 +135,3 @@ def _public(made: Any, file: Path) -> Any:
         return made.public(base64.b64decode(json.loads(_bytes(file))["ed25519"], validate=True))
     except (ValueError, KeyError, TypeError):
         raise StartupError(f"{file} is not a public key that `gateway directory key` made") from None
-
-
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise StartupError(f"cannot read {file}: {error.strerror}") from None
-
-
-def _passphrase(file: Path) -> bytes:
-    return _bytes(file).strip()

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from gateway import config, provisioning
+from gateway import config, keycare, provisioning
 from gateway.cli.common import Json, NodeFolder, show
+from gateway.cli.database import enter
 from gateway.crypto.labels import SUITE_ESP256, SUITE_P256
 from gateway.directory import file as directory_file
 from gateway.errors import StartupError
@@ -107,6 +108,9 @@ def init(  # noqa: PLR0913 - each is an option a person may type
         opening_suites=opening_suite or ((SUITE_P256,) if token else ()),
         token=token,
     )
+    settings = config.load(folder)
+    kids = settings.key_store().load(AgencyId(agency)).dates
+    enter(settings.database(), lambda s: keycare.note_keys(s, "key-made", AgencyId(agency), kids))
     typer.echo(
         f"{agency} is ready in {folder}: keys, database and {config.FILE_NAME} made, entered in {directory}."
     )

@@ -54,6 +54,8 @@ class Opened:
     signer_kid: bytes
     suite: str
     """What it was sealed with."""
+    kid: bytes
+    """The opening key it was sealed to."""
 
 
 def seal(header: Header, content: bytes, *, signer: Signer, to: SealingKey) -> bytes:
@@ -111,7 +113,8 @@ def open_envelope(
         raise RefusedByPeer(Reason.READDRESSED, header)
     if (outer.envelope_id, outer.recipient, outer.expires) != (header.envelope_id, recipient, header.expires):
         raise RefusedByPeer(Reason.MISMATCHED, header)
-    return Opened(header, Sensitive(content), hashlib.sha256(data).digest(), signed.kid, parsed.suite)
+    digest = hashlib.sha256(data).digest()
+    return Opened(header, Sensitive(content), digest, signed.kid, parsed.suite, parsed.kid)
 
 
 def _parse(data: bytes) -> cose.Encrypted:

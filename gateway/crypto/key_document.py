@@ -1,12 +1,13 @@
 """The document in an agency's key file: what it says of each key, in all its versions.
 
 1: one Ed25519 key and opening keys, no dates. 2: lists of keys that have dates. 3: as 2, and a key may be in
-a token. A file keeps the lowest version that says it all, so that an earlier gateway still reads it or
-refuses it, and never misreads it.
+a token. 4: as 3, and keys that were destroyed leave a tombstone. A file keeps the lowest version that says it
+all, so that an earlier gateway still reads it or refuses it, and never misreads it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +16,17 @@ from typing import Any, Final
 from gateway.crypto.audit_key import AuditKey
 from gateway.crypto.holders import IN_TOKEN, KeyHolder, Row
 from gateway.crypto.key_files import decode, encode
-from gateway.crypto.keys import Opener, Signer
+from gateway.crypto.keys import Opener, SealingKey, Signer, VerifyKey
 from gateway.crypto.labels import SUITE_ED25519
 from gateway.messages import AgencyId
 
 FORMAT: Final = "referral-gateway-keys"
-_FIRST, _DATED, _LATEST = 1, 2, 3
+_FIRST, _DATED, _WITH_TOKEN, _WITH_DESTROYED = 1, 2, 3, 4
 SECRET_LENGTH: Final = 32
 """Bytes of the HMAC secret: as long as SHA-256's output."""
+_STONE: Final = {"use", "suite", "public", "created", "starts", "destroyed"}
+"""The fields of a tombstone. One of a key that was in a token names it still: should a crash have left it
+there, it can be destroyed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,18 @@ class KeyDates:
 
     created: int
     starts: int
+
+
+@dataclass(frozen=True, slots=True)
+class DestroyedKey:
+    """What stays of a key."""
+
+    use: str
+    """`sign` or `seal`."""
+    public: VerifyKey | SealingKey
+    dates: KeyDates
+    destroyed: int
+    """Milliseconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,15 @@ class AgencyKeys:
     """Milliseconds since the epoch: when the agency's file was made."""
     dates: Mapping[bytes, KeyDates]
     """Of each key, by key id."""
+    destroyed: tuple[DestroyedKey, ...] = ()
+
+    def knows(self, kid: bytes) -> bool:
+        """Whether this is a key of the agency, or was."""
+        return kid in self.dates or any(one.public.kid == kid for one in self.destroyed)
+
+    def digest(self) -> bytes:
+        """SHA-256 over the ids of the keys that can be used: another once one is made or destroyed."""
+        return hashlib.sha256(b"".join(sorted(self.dates))).digest()
 
     def audit_key(self) -> AuditKey:
         """The key that signs audit checkpoints beside the signing key."""
@@ -91,6 +116,44 @@ def add(document: Any, signing: Row, opening: Sequence[Row], *, now: int, starts
     )
 
 
+def destroy(document: Any, keys: AgencyKeys, kid: bytes, now: int) -> dict[str, Any]:
+    """The document with a tombstone in place of one of its keys; `keys` is what `read` made of it."""
+    dated = _dated(document)
+    uses: tuple[tuple[str, str, list[VerifyKey | SealingKey]], ...] = (
+        ("sign", "signing", [key.public for key in keys.signing_keys]),
+        ("seal", "opening", [key.public for key in keys.opening.values()]),
+    )
+    left: dict[str, list[Row]] = {}
+    stones = [*dated.get("destroyed", ())]
+    for use, name, public in uses:
+        pairs = list(zip(dated[name], public, strict=True))
+        left[name] = [row for row, key in pairs if key.kid != kid]
+        stones += [_stone(use, row, key, now) for row, key in pairs if key.kid == kid]
+    return _versioned({**dated, **left, "destroyed": stones})
+
+
+def _stone(use: str, row: Row, key: VerifyKey | SealingKey, now: int) -> Row:
+    kept = {name: row[name] for name in ("created", "starts", IN_TOKEN) if name in row}
+    return {
+        "use": use,
+        "suite": key.suite,
+        "public": encode(key.public_bytes),
+        **kept,
+        "destroyed": now,
+    }
+
+
+def tombstones(document: Any) -> Iterator[tuple[bytes, Row]]:
+    """Each destroyed key's id and row. Raises KeyError, TypeError or ValueError when damaged."""
+    for row in document.get("destroyed", ()):
+        yield _public(row).kid, row
+
+
+def in_token(document: Any) -> bool:
+    """Whether a secret is somewhere else than in this document."""
+    return any(IN_TOKEN in row for row in _rows(_dated(document)))
+
+
 def read(document: Any, agency: AgencyId, holder_of: Callable[[Row], KeyHolder]) -> AgencyKeys:
     """The keys. Raises KeyError, IndexError, TypeError or ValueError when damaged, and what holders raise."""
     document = _dated(document)
@@ -102,8 +165,11 @@ def read(document: Any, agency: AgencyId, holder_of: Callable[[Row], KeyHolder])
     opening = [holder_of(row).opener(row) for row in document["opening"]]
     kids = [*(key.kid for key in signing), *(key.kid for key in opening)]
     times = [KeyDates(row["created"], row["starts"]) for row in _rows(document)]
+    destroyed = tuple(_destroyed(row) for row in document.get("destroyed", ()))
     secret, created = decode(document["idempotency_secret"]), document["created"]
-    all_times = (created, *(time for one in times for time in (one.created, one.starts)))
+    dates = (*times, *(one.dates for one in destroyed))
+    all_times = (created, *(one.destroyed for one in destroyed))
+    all_times += tuple(time for one in dates for time in (one.created, one.starts))
     if len(secret) != SECRET_LENGTH or not all(type(time) is int for time in all_times):
         raise ValueError("not what the fields are for")
     return AgencyKeys(
@@ -115,7 +181,24 @@ def read(document: Any, agency: AgencyId, holder_of: Callable[[Row], KeyHolder])
         secret,
         created,
         dict(zip(kids, times, strict=True)),
+        destroyed,
     )
+
+
+def _destroyed(row: Row) -> DestroyedKey:
+    if row.keys() - {IN_TOKEN} != _STONE or row["use"] not in {"sign", "seal"}:
+        raise ValueError("not a tombstone")
+    return DestroyedKey(row["use"], _public(row), KeyDates(row["created"], row["starts"]), row["destroyed"])
+
+
+def _public(row: Row) -> VerifyKey | SealingKey:
+    public = decode(row["public"])
+    if row["use"] == "seal":
+        return SealingKey.from_public(row["suite"], public)
+    key = VerifyKey.from_public(public)
+    if key.suite != row["suite"]:
+        raise ValueError("not a key of this suite")
+    return key
 
 
 def _rows(document: Any) -> Iterator[Row]:
@@ -124,7 +207,9 @@ def _rows(document: Any) -> Iterator[Row]:
 
 
 def _version_of(document: Any) -> int:
-    return _LATEST if any(IN_TOKEN in row for row in _rows(document)) else _DATED
+    if "destroyed" in document:
+        return _WITH_DESTROYED
+    return _WITH_TOKEN if any(IN_TOKEN in row for row in _rows(document)) else _DATED
 
 
 def _versioned(document: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,22 @@ def write_private(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
+def replace_and_wipe(new: Path, path: Path) -> None:
+    """Put a file in another's place and write zeros over what the old one held.
+
+    A file system that copies on write, or a drive that moves blocks, keeps the old bytes all the same.
+    """
+    with path.open("r+b") as old:
+        os.replace(new, path)
+        # Until the new name is durable, a crash may bring the old file back: it must be whole then.
+        sync_folder(path.parent)
+        status = os.fstat(old.fileno())
+        if status.st_nlink == 0:  # otherwise somebody keeps it under another name
+            old.write(bytes(status.st_size))
+            old.flush()
+            os.fsync(old.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -9,21 +9,22 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.crypto import key_document, protected
+from gateway.crypto import key_document, key_rows, protected
 from gateway.crypto.holders import IN_TOKEN, FileHolder, KeyHolder, Row, TokenHolder
 from gateway.crypto.key_document import AgencyKeys
-from gateway.crypto.key_files import sync_folder, write_private
+from gateway.crypto.key_files import replace_and_wipe, sync_folder, write_private
+from gateway.crypto.key_rows import KeyRow
 from gateway.crypto.keys import OpenFailed
 from gateway.crypto.labels import DEFAULT_SUITE, SUITE_ED25519
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID, AgencyId
-from gateway.protocol.keys import Dates, states
+from gateway.protocol.keys import OVERLAP
 from gateway.protocol.suites import STRONGEST_FIRST
 
 if TYPE_CHECKING:
@@ -139,6 +140,37 @@ class FileKeyStore:
                 self._write(agency, changed, os.replace)
         return self.load(agency)
 
+    def destroy(self, agency: AgencyId, kid: bytes, now: int) -> AgencyKeys:
+        """Destroy a key's secret for good; a tombstone stays. Repeated, it finishes what stopped half way.
+
+        Whether the key may go is for the caller to know. Raises StartupError.
+        """
+        with self._changing(agency):
+            document = self._open(agency, self._file(agency))
+            keys = self._agency_keys(agency, document)
+            if kid in keys.dates:
+                document = key_document.destroy(document, keys, kid, now)
+                if not document["signing"] or not document["opening"]:
+                    raise StartupError(
+                        f"{agency} has no other key of this use: run `gateway keys rotate` first"
+                    )
+                self._write(agency, document, replace_and_wipe)
+            # The file first: with a key gone from the token, a file that still names it would not load.
+            for destroyed, row in key_document.tombstones(document):
+                if destroyed == kid:
+                    self._holder_of(row).destroy(row)
+        return self.load(agency)
+
+    def export(self, agency: AgencyId, passphrase: bytes) -> dict[str, Any]:
+        """The document of a key file with the same keys under another passphrase. Raises StartupError."""
+        document = self._open(agency, self._file(agency))
+        self._agency_keys(agency, document)
+        if key_document.in_token(document):
+            raise StartupError(
+                f"keys of {agency} are in a token, which lets none out: copy the token instead"
+            )
+        return protected.protect(document, passphrase, agency)
+
     @property
     def usable(self) -> bool:
         """False while the token that holds keys does not answer."""
@@ -245,36 +277,14 @@ class FileKeyStore:
         names = sorted(path.stem for path in self._directory.glob("*.json"))
         return [AgencyId(name) for name in names if AGENCY_ID.fullmatch(name)]
 
-    def describe(self, now: int) -> list[dict[str, str]]:
-        """A row for each key, for `gateway keys list`; no secrets. Raises StartupError."""
-        rows = []
-        for agency in self.agencies():
-            keys = self.load(agency)
-            signing = [(key.kid, key.public.suite) for key in keys.signing_keys]
-            opening = [(key.kid, key.suite) for key in keys.opening.values()]
-            groups = [("sign", "", signing)]
-            for suite in STRONGEST_FIRST:
-                # One suite's keys do not take over from another's, unless the settings gave that one up.
-                rivals = [one for one in opening if one[1] == suite or suite not in self._new.opening]
-                groups.append(("seal", suite, rivals))
-            for use, shown, found in groups:
-                dates = [keys.dates[kid] for kid, _ in found]
-                stated = states([Dates(one.starts) for one in dates], now)
-                for (kid, suite), one, state in zip(found, dates, stated, strict=True):
-                    if shown in {"", suite}:
-                        rows.append(_row(agency, use, suite, kid, state, one.created))
-        return rows
+    def rows(
+        self, agency: AgencyId, now: int, overlap: int = OVERLAP, revoked: Collection[bytes] = ()
+    ) -> list[KeyRow]:
+        """Each key of an agency and where it stands; no secrets. `revoked` is for the caller to know.
+
+        Raises StartupError.
+        """
+        return key_rows.rows(self.load(agency), self._new.opening, now, overlap, revoked)
 
     def _path(self, agency: AgencyId) -> Path:
         return self._directory / f"{agency}.json"
-
-
-def _row(agency: AgencyId, use: str, suite: str, kid: bytes, state: str, created: int) -> dict[str, str]:
-    return {
-        "agency": agency,
-        "use": use,
-        "suite": suite,
-        "kid": kid.hex(),
-        "state": state,
-        "created": str(created),
-    }

@@ -156,7 +156,7 @@ def revoke_key(path: Path, agency: AgencyId, kid: bytes, now: datetime) -> None:
         if found[0].use == "seal" and found[0].ends is None:
             # With a weaker one left, revoking would quietly make all that follows easier to read.
             left = [key for key in left if key.suite in at_least(found[0].suite)]
-        if not any(not key.revoked and key.starts <= now for key in left):
+        if not any(is_in_force(key, now) for key in left):
             raise StartupError(
                 f"no other key of {agency} is in force for this: run `gateway keys rotate --lead 0` first"
             )
@@ -168,6 +168,28 @@ def revoke_key(path: Path, agency: AgencyId, kid: bytes, now: datetime) -> None:
         )
 
     _edit_keys(path, agency, change)
+
+
+def end_key(path: Path, agency: AgencyId, kid: bytes, now: datetime) -> None:
+    """No peer uses this key from now on: an opening key's entry goes, since nothing is checked with it.
+
+    A signing key's stays, with an end: what it signed still verifies. Raises StartupError.
+    """
+
+    def change(entry: AgencyEntry) -> Iterator[KeyEntry]:
+        for key in entry.keys:
+            if key.kid != kid:
+                yield key
+            elif key.use == "sign":
+                over = key.ends is not None and key.ends <= now
+                yield key if over else key.model_copy(update={"ends": now.replace(microsecond=0)})
+
+    _edit_keys(path, agency, lambda entry: tuple(change(entry)))
+
+
+def is_in_force(key: KeyEntry, now: datetime) -> bool:
+    """Whether peers use this key."""
+    return not key.revoked and key.starts <= now and (key.ends is None or now < key.ends)
 
 
 def _edit_keys(path: Path, agency: AgencyId, change: Callable[[AgencyEntry], tuple[KeyEntry, ...]]) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 
 from gateway.audit import log
 from gateway.engine.parts import Parts
-from gateway.messages import AgencyId
 from gateway.store import audit
 from gateway.store.audit import Checkpoint
 from gateway.store.base import Session
@@ -33,8 +31,7 @@ class Auditor:
         def job(session: Session) -> None:
             audit.record(session, "node-started")
             audit.record_change(session, "configuration-changed", "configuration", self._configuration)
-            for agency, digest in _kids(self._parts).items():
-                audit.record_change(session, "keys-changed", f"keys/{agency}", digest, agency=agency)
+            self._note_keys(session)
             self._note_directory(session)
 
         await self._parts.store.write(job)
@@ -43,6 +40,15 @@ class Auditor:
     async def directory_changed(self) -> None:
         """A newer directory is in use. Raises Unavailable."""
         await self._parts.store.write(self._note_directory)
+
+    async def keys_changed(self) -> None:
+        """Files of private keys were read again. Raises Unavailable."""
+        await self._parts.store.write(self._note_keys)
+
+    def _note_keys(self, session: Session) -> None:
+        for agency, keys in self._parts.keys.items():
+            digest = keys.digest().hex()
+            audit.record_change(session, "keys-changed", f"keys/{agency}", digest, agency=agency)
 
     def _note_directory(self, session: Session) -> None:
         document = self._parts.directory.document.model_dump_json()
@@ -76,11 +82,3 @@ class Auditor:
         """Enter the stop, under a last checkpoint. Raises Unavailable."""
         await self._parts.store.write(lambda s: audit.record(s, "node-stopped"))
         await self.checkpoint()
-
-
-def _kids(parts: Parts) -> Mapping[AgencyId, str]:
-    """For each agency a digest of its public keys' ids."""
-    return {
-        agency: hashlib.sha256(b"".join(sorted((keys.signing.kid, *keys.opening)))).hexdigest()
-        for agency, keys in parts.keys.items()
-    }

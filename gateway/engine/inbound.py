@@ -31,7 +31,7 @@ from gateway.protocol import retry
 from gateway.protocol.deadlines import judge
 from gateway.protocol.policy import TOO_WEAK, Denied, Question
 from gateway.protocol.suites import at_least
-from gateway.store import dead_letters, inbox, notes, receipts
+from gateway.store import dead_letters, inbox, key_usage, notes, receipts
 from gateway.store.base import Session
 from gateway.store.dead_letters import Refused
 from gateway.transport.base import Delivery, Lane, Sealed
@@ -152,10 +152,14 @@ class Arrivals:
         return opened
 
     async def _take_note(self, opened: Opened) -> None:
-        handler = self._notes.get(opened.header.type)
+        parts, header, now = self._parts, opened.header, self._parts.now()
+        handler = self._notes.get(header.type)
         if handler is None:
             raise RefusedByPeer(Reason.UNKNOWN_TYPE)
-        await handler(opened.header, opened.content.reveal())
+        await asyncio.gather(  # together, so that they share a commit
+            handler(header, opened.content.reveal()),
+            parts.store.write(lambda s: key_usage.note(s, header.recipient, opened.kid, header.sender, now)),
+        )
 
     async def _take_message(self, sealed: Sealed, opened: Opened, *, redelivered: bool) -> Reason | None:
         parts, header, now = self._parts, opened.header, self._parts.now()
@@ -170,7 +174,8 @@ class Arrivals:
             new = await self._hold(sealed, opened, chunk_ids, now)
         except RefusedByPeer as refusal:
             await self._tell(sealed, header, opened.digest, refusal.reason)
-            return None  # nothing is wrong with it: its sender no longer wants it delivered
+            # Nothing is wrong with one that its sender no longer wants delivered.
+            return None if refusal.reason is Reason.RECALLED else refusal.reason
         if not new:
             return await self._repeated(sealed, header, opened.digest, redelivered=redelivered)
         if not chunk_ids:
@@ -182,7 +187,8 @@ class Arrivals:
     async def _hold(self, sealed: Sealed, opened: Opened, chunk_ids: Sequence[EnvelopeId], now: int) -> bool:
         """Make it durable, with the receipt that says so; False when it was held or answered before.
 
-        Raises RefusedByPeer(RECALLED) when its sender withdrew it while it was on the road.
+        Raises RefusedByPeer: RECALLED when its sender withdrew it while it was on the road, UNKNOWN_KEY when
+        its key is being destroyed: what is held must open until it is handed over.
         """
         header = opened.header
         receipt = receipt_for(header, opened.digest, Stage.RECEIVED, now)
@@ -194,6 +200,8 @@ class Arrivals:
                 return False  # what was refused once is not let in later
             if notes.is_recalled(session, header.envelope_id, sender=header.sender):
                 raise RefusedByPeer(Reason.RECALLED)
+            if key_usage.is_closed(session, header.recipient, opened.kid):
+                raise RefusedByPeer(Reason.UNKNOWN_KEY)
             new = inbox.add(
                 session, header, received=now, stage=stage, digest=opened.digest, body=sealed.body
             )
@@ -202,6 +210,8 @@ class Arrivals:
             elif new:
                 receipts.keep(session, receipt, cose)
                 receipts.owe(session, receipt, cose)
+            if new:
+                key_usage.note(session, header.recipient, opened.kid, header.sender, now)
             return new
 
         return await self._parts.store.write(job)

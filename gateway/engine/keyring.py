@@ -22,18 +22,24 @@ class KeyRing(Mapping[AgencyId, AgencyKeys]):
         self._loaded = {agency: store.load(agency) for agency in agencies}
         self._current = dict(self._loaded)
 
-    def refresh(self, directory: Directory, now: int, on_refused: Callable[[], None]) -> None:
-        """Take in files that changed, and sign with what the directory lists. A bad file is not taken."""
+    def refresh(self, directory: Directory, now: int, on_refused: Callable[[], None]) -> bool:
+        """Take in files that changed, and sign with what the directory lists. A bad file is not taken.
+
+        True when a file was taken in. Keys that were destroyed are forgotten then.
+        """
+        changed = False
         for agency in self._stamps:
             stamp = self._store.stamp(agency)
             if stamp != self._stamps[agency]:
                 self._stamps[agency] = stamp
                 try:
                     self._loaded[agency] = self._store.load(agency)
+                    changed = True
                 except StartupError:
                     on_refused()
         self.choose(directory, now)
         self._store.check()
+        return changed
 
     @property
     def usable(self) -> bool:

@@ -16,7 +16,7 @@ from gateway.engine.attachments import open_attachment
 from gateway.engine.parts import Parts
 from gateway.engine.receipting import ReceiptSender, receipt_for
 from gateway.engine.tasks import Bell, wait_for_ring
-from gateway.errors import RefusedByUs
+from gateway.errors import RefusedByPeer, RefusedByUs
 from gateway.http.ports import Answered, AttachmentInfo, InboxEntry, OpenedMessage, SignedReceipt
 from gateway.messages import SYSTEM_REASONS, AgencyId, Canonical, Content, MessageId, Problem, Reason, Stage
 from gateway.protocol.delivery import IllegalTransition, advance_inbound
@@ -117,12 +117,15 @@ class Mailbox:
             raise RefusedByUs("not-found")
         if found.body is None or found.held.stage != Stage.RECEIVED:
             raise RefusedByUs("expired" if found.held.stage == Stage.EXPIRED else "already-final")
-        opened = envelope.open_envelope(
-            found.body,
-            recipient=agency,
-            keys=self._parts.keys[agency].opening,
-            find_verify_key=self._parts.find_verify_key,
-        )
+        try:
+            opened = envelope.open_envelope(
+                found.body,
+                recipient=agency,
+                keys=self._parts.keys[agency].opening,
+                find_verify_key=self._parts.find_verify_key,
+            )
+        except RefusedByPeer:  # it opened when it came: since then a key was revoked, or is not here any more
+            raise RefusedByUs("not-readable") from None
         return found.held, content.decode_content(opened.content.reveal())
 
     def _write(self, held: Held, carried: Content, accept: Sequence[str]) -> Native:

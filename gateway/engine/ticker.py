@@ -6,6 +6,7 @@ Everything here reads rows that are due and can be repeated at will; a missed ti
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from gateway.crypto import proof
 from gateway.engine.audit import Auditor
@@ -69,11 +70,17 @@ class Ticker:
         while True:
             await asyncio.sleep(self._parts.rules.directory_refresh)
             await self._watch.look()
-            await asyncio.to_thread(self._refresh_keys)
+            await self._refresh_keys()
 
-    def _refresh_keys(self) -> None:
+    async def _refresh_keys(self) -> None:
         parts = self._parts
-        parts.keys.refresh(parts.directory, parts.now(), lambda: parts.log.error("keys-refused"))
+        refused = partial(parts.log.error, "keys-refused")
+        if not await asyncio.to_thread(parts.keys.refresh, parts.directory, parts.now(), refused):
+            return
+        try:
+            await self._auditor.keys_changed()
+        except Unavailable:
+            parts.log.warning("store-unavailable")  # the next start finds the difference
 
     async def _tick_forever(self) -> None:
         while True:

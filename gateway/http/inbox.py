@@ -62,6 +62,9 @@ async def _with_content(
         except RefusedByUs as error:
             if error.code in _GONE:
                 continue  # answered by another request, or expired, since the page was read
+            if error.code == "not-readable":
+                messages.append(one)  # without its content: its system must answer it all the same
+                continue
             raise
         size += len(opened.native.body)
         messages.append({**one, "content": json.loads(opened.native.body), **render.opened(opened)})

@@ -56,6 +56,7 @@ FROM_GATEWAY: dict[str, str] = {
     "not-found": "no-message",
     "expired": "gone",
     "already-final": "gone",
+    "not-readable": "gone",
     "unknown-recipient": "to-address",
     "no-agreement": "not-allowed",
     "agreement-not-in-force": "not-allowed",

@@ -22,7 +22,7 @@ from gateway.messages import AgencyId, MessageId
 JSON = "application/json"
 REMEMBERED = 10_000
 """Messages whose place is kept in memory: mailbox and workflow, nothing else."""
-_GONE = {"not-found", "already-final", "expired"}
+_GONE = {"not-found", "already-final", "expired", "not-readable"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,8 @@ TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "audit_facts": (("name",), ("value",)),
     "peer_checkpoints": (("peer", "origin", "size", "root"), ("at", "fork", "note")),
     "audit_peers": (("agency", "peer"), ("origin", "confirmed", "sent")),
+    "key_usage": (("agency", "kid", "peer"), ("uses", "first", "latest")),
+    "closed_keys": (("agency", "kid"), ("at",)),
 }
 """Each table's key and its other columns; claims are left out, they die with the process that has them."""
 NUMBERED: Final = {"inbox": "sequence", "receipts": "id", "owed_receipts": "id", "owed_notes": "id"} | {

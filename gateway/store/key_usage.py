@@ -1,0 +1,73 @@
+"""Which peer sealed to which opening key, and keys that nothing is taken in for any more (docs/keys.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway.messages import AgencyId
+from gateway.store.base import Session
+
+PAGE = 16
+"""Sealed bodies read at once: the largest hold some megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one peer sealed to one key."""
+
+    agency: AgencyId
+    kid: bytes
+    peer: AgencyId
+    uses: int
+    first: int
+    """Milliseconds since the epoch, as the next."""
+    latest: int
+
+
+def note(session: Session, agency: AgencyId, kid: bytes, peer: AgencyId, now: int) -> None:
+    """An envelope of this peer was opened with this key."""
+    session.execute(
+        "INSERT INTO key_usage (agency, kid, peer, uses, first, latest) VALUES (?, ?, ?, 1, ?, ?)"
+        " ON CONFLICT (agency, kid, peer) DO UPDATE SET uses = key_usage.uses + 1, latest = excluded.latest",
+        (agency, kid, peer, now, now),
+    )
+
+
+def of_agency(session: Session, agency: AgencyId) -> list[Usage]:
+    """Who used which key, the latest first."""
+    rows = session.execute(
+        "SELECT kid, peer, uses, first, latest FROM key_usage WHERE agency = ? ORDER BY latest DESC, peer",
+        (agency,),
+    ).fetchall()
+    return [
+        Usage(agency, bytes(kid), AgencyId(peer), int(uses), int(first), int(latest))
+        for kid, peer, uses, first, latest in rows
+    ]
+
+
+def close(session: Session, agency: AgencyId, kid: bytes, now: int) -> None:
+    """Take in nothing more that is sealed to this key: it is about to be destroyed."""
+    session.execute(
+        "INSERT INTO closed_keys (agency, kid, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (agency, kid, now),
+    )
+
+
+def is_closed(session: Session, agency: AgencyId, kid: bytes) -> bool:
+    """Whether nothing more is taken in for this key."""
+    row = session.execute("SELECT 1 FROM closed_keys WHERE agency = ? AND kid = ?", (agency, kid)).fetchone()
+    return row is not None
+
+
+def waiting_bodies(session: Session, agency: AgencyId) -> Iterator[bytes]:
+    """The sealed messages an agency has not answered yet."""
+    after = -1
+    while page := session.execute(
+        "SELECT sequence, body FROM inbox WHERE agency = ? AND sequence > ?"
+        f" AND stage IN ('waiting', 'received') ORDER BY sequence LIMIT {PAGE}",
+        (agency, after),
+    ).fetchall():
+        for after, body in page:  # noqa: B007 - `after` is where the next page begins
+            if body is not None:
+                yield bytes(body)
