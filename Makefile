@@ -26,6 +26,7 @@ test: $(DEV) ## Run the tests, RabbitMQ's and PostgreSQL's among them
 	@tools/ensure-rabbitmq
 	@tools/ensure-postgresql
 	@tools/ensure-softhsm
+	@tools/ensure-node-packages
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 bench: $(DEV) ## Measure the whole road beside the raw broker
@@ -64,7 +65,7 @@ sbom: ## Write .build/sbom.json: what the product is made of, from the lock file
 	@echo "sbom: .build/sbom.json"
 
 clean: ## Remove .venv and everything the tools leave behind
-	@rm -rf .venv .build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .build dist tests/interop/node/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find gateway tests $(wildcard bench) -name __pycache__ -prune -exec rm -rf {} +
 
 $(DEV): pyproject.toml uv.lock tools/ensure-venv
