@@ -23,8 +23,21 @@ EnvelopeId = NewType("EnvelopeId", str)
 CaseId = NewType("CaseId", str)
 """A random UUID (version 4) that ties messages about one case together; never derived from a person."""
 
+LAST_TIME = 253_402_300_799_999
+"""The last moment that RFC 3339 can write, 9999-12-31; peers may state later ones."""
+
+_FIELD = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+
 AGENCY_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def field_name(step: object) -> str:
+    """A step to a field, for a refusal: a name as fields have, or an index; of any other, only that it is one.
+
+    Who sends a document chooses the names of its unknown fields: they may be long, or no names at all.
+    """
+    return str(step) if isinstance(step, int) or _FIELD.fullmatch(str(step)) else "(other)"
 
 
 def new_id() -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from gateway.errors import StartupError
+from gateway.messages import LAST_TIME
 
 
 class Exit(IntEnum):
@@ -46,7 +47,8 @@ def read_token(path: Path) -> str:
 
 
 def timestamp(at: int) -> str:
-    """Milliseconds since the epoch as RFC 3339, UTC."""
+    """Milliseconds since the epoch as RFC 3339, UTC; what is later than its last year, as its last moment."""
+    at = min(at, LAST_TIME)
     return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

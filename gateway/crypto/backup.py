@@ -58,10 +58,17 @@ def read(file: BinaryIO, passphrase: bytes) -> Iterator[Any]:
                 raise BackupInvalid("the backup holds a record larger than any")
             if len(buffer) < 4 + length:
                 break
-            yield cbor.decode(bytes(buffer[4 : 4 + length]))
+            yield _record(bytes(buffer[4 : 4 + length]))
             del buffer[: 4 + length]
     if buffer:
         raise BackupInvalid("the backup ends in the middle of a record")
+
+
+def _record(data: bytes) -> Any:
+    try:
+        return cbor.decode(data)
+    except cbor.CborError:
+        raise BackupInvalid("the backup holds a record that is none") from None
 
 
 def _key(passphrase: bytes, salt: bytes) -> bytes:

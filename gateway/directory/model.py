@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     StringConstraints,
     ValidationError,
@@ -28,12 +29,14 @@ from gateway.crypto.audit_key import AuditVerifyKey
 from gateway.crypto.keys import SealingKey, VerifyKey
 from gateway.crypto.labels import SIGNING_SUITES, SUITE_ML_DSA_65, SUITES
 from gateway.crypto.note import NoteKeys
-from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Problem, Purpose, Sector
+from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Problem, Purpose, Sector, field_name
 from gateway.protocol import views
 from gateway.protocol.policy import Agency, Agreement, Allowed, Denied, Question, decide
 from gateway.protocol.suites import STRONGEST_FIRST
 
 Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
+_MOST_PROBLEMS = 1000
+"""Listed of one document: each takes much more memory than what it is about."""
 Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -135,8 +138,9 @@ class DirectoryDocument(_Part):
     format: Literal["referral-gateway-directory"] = "referral-gateway-directory"
     version: Literal[1] = 1
     expires: datetime
-    agencies: tuple[AgencyEntry, ...] = ()
-    agreements: tuple[AgreementEntry, ...] = ()
+    # The first that does not fit ends the reading: a list of all would be larger than the document by far.
+    agencies: Annotated[tuple[AgencyEntry, ...], FailFast()] = ()
+    agreements: Annotated[tuple[AgreementEntry, ...], FailFast()] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,5 +287,7 @@ def make_agreement(**fields: object) -> AgreementEntry:
 
 def problems_of(error: ValidationError) -> list[Problem]:
     """Field and rule of each error, without the input (pydantic keeps it in `errors()` otherwise)."""
+    if error.error_count() > _MOST_PROBLEMS:
+        return [Problem("", "too many problems")]
     details = error.errors(include_input=False, include_context=False, include_url=False)
-    return [Problem("/" + "/".join(str(step) for step in item["loc"]), item["type"]) for item in details]
+    return [Problem("/" + "/".join(map(field_name, item["loc"])), item["type"]) for item in details]

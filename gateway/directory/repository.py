@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,6 +41,7 @@ LIFETIMES: Final[Mapping[str, timedelta]] = {
 }
 """How long each is good for: a mirror that is frozen is found out after a fortnight."""
 
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 T = TypeVar("T", Root, Targets, Snapshot, Timestamp)
 
 
@@ -182,7 +184,11 @@ class Repository:
         metadata = (
             next((one for one in self._staged() if one.signed.type == Targets.type), None) if staged else None
         )
-        return parse(self._target((metadata or self._published(Targets)).signed)).document
+        data = self._target((metadata or self._published(Targets)).signed)
+        try:
+            return parse(data).document
+        except DirectoryInvalid:
+            raise StartupError(f"the directory in {self._folder} is not valid") from None
 
     def status(self) -> dict[str, Any]:
         """Versions, dates, key ids and thresholds, for a person or a program."""
@@ -246,8 +252,11 @@ class Repository:
         return Staged(role, metadata.signed.version, len(least.signed), least.threshold)
 
     def _target(self, targets: Targets) -> bytes:
-        wanted = targets.targets[TARGET]
-        digest = wanted.hashes["sha256"]
+        wanted = targets.targets.get(TARGET)
+        digest = wanted.hashes.get("sha256", "") if wanted else ""
+        # It becomes part of a file's name, and a staged file comes from others.
+        if wanted is None or not _DIGEST.fullmatch(digest):
+            raise StartupError(f"the targets in {self._folder} list no directory")
         for file in (self._folder / STAGED / TARGET, self._folder / TARGETS / f"{digest}.{TARGET}"):
             if file.exists():
                 data = file.read_bytes()

@@ -14,10 +14,12 @@ from gateway.http.ports import (
     OpenedMessage,
     SignedReceipt,
 )
+from gateway.messages import LAST_TIME
 
 
 def time(at: int) -> str:
-    """RFC 3339, UTC, milliseconds."""
+    """RFC 3339, UTC, milliseconds; what is later than its last year, as its last moment."""
+    at = min(at, LAST_TIME)
     return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -53,7 +53,7 @@ def document() -> dict[str, Any]:
             for use, suite, public in keys
         ]
         accepts = [{"type": "referral", "versions": [1]}]
-        return {"id": name, "name": name, "sector": "policing", "keys": rows, "accepts": accepts}
+        return {"id": name, "name": name, "sector": "police", "keys": rows, "accepts": accepts}
 
     school, police = parts.SIGNING[parts.SCHOOL].public, parts.SIGNING[parts.POLICE].public
     return {

@@ -18,7 +18,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "30"))
 """Inputs of each kind for each reader; `make fuzz` asks for many more."""
 CANARY = "qzCANARYqz"
 """Stands for whatever must not be repeated. No identifier looks like it."""
-CANARY_NUMBER = 987654321987
+CANARY_NUMBER = 98765432198765432198
 FACTOR, CONSTANT = 64, 6 * 1024 * 1024
 """Bytes of memory for a byte of input (an empty list in JSON has 2 of the latter and 64 of the former), and
 for none: what a reader holds at once, such as a bounded number of items."""
