@@ -30,6 +30,7 @@ from gateway.crypto.keystore import FileKeyStore, Kinds
 from gateway.crypto.labels import SUITE_P256
 from gateway.directory.opening import DirectoryPlace
 from gateway.errors import StartupError
+from gateway.hardening import read_secret
 from gateway.http.fhir_routing import Addressing
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sensitive, field_name
 from gateway.schemas import TYPES
@@ -552,10 +553,10 @@ class Settings(_Section):
         pin = self._secret(self.token.pin_file, self.token.pin_credential)
         return Token(self.path(self.token.module), self.token.label, pin or b"")
 
-    def _keys_passphrase(self) -> bytes | None:
+    def _keys_passphrase(self) -> bytearray | None:
         return self._secret(self.node.keys_passphrase_file, self.node.keys_passphrase_credential)
 
-    def _secret(self, file: Path | None, credential: str) -> bytes | None:
+    def _secret(self, file: Path | None, credential: str) -> bytearray | None:
         """From the file or the systemd credential that is named; None for neither. Raises StartupError."""
         if credential:
             folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
@@ -663,13 +664,13 @@ def with_password(url: str, password_file: Path) -> str:
     return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
 
 
-def private_bytes(file: Path, *, private: bool) -> bytes:
+def private_bytes(file: Path, *, private: bool) -> bytearray:
     """A passphrase or PIN from its file; `private`: nobody else may read it. Raises StartupError."""
     try:
-        with file.open("rb") as handle:
+        with file.open("rb", buffering=0) as handle:
             if private and os.fstat(handle.fileno()).st_mode & 0o077:
                 raise StartupError(f"{file} can be read by others: chmod 600 it")
-            return handle.read(4096).strip()
+            return read_secret(handle, 4096)
     except OSError as error:
         raise StartupError(f"cannot read the secret in {file}: {error.strerror}") from None
 

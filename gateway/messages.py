@@ -33,7 +33,7 @@ UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9
 
 
 def field_name(step: object) -> str:
-    """A step to a field, for a refusal: a name as fields have, or an index; of any other, only that it is one.
+    """A step to a field, for a refusal: an index, or a name as fields have them; no other is repeated.
 
     Who sends a document chooses the names of its unknown fields: they may be long, or no names at all.
     """

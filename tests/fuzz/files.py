@@ -21,7 +21,7 @@ from gateway.cli import audit as audit_commands
 from gateway.cli import evidence as evidence_commands
 from gateway.cli import governance as governance_commands
 from gateway.cli import inspect, sandbox
-from gateway.crypto import protected, proof
+from gateway.crypto import cose, proof, protected
 from gateway.crypto.audit_key import AuditKey
 from gateway.crypto.keystore import FileKeyStore
 from gateway.crypto.note import NoteInvalid, NoteKeys, read_note, sign_note
@@ -140,7 +140,7 @@ def inside_a_protected_key_file(folder: Path) -> Reader:
         salt = bytes(16)
         key = protected._key(PASSPHRASE, salt, protected._N)
         context = protected._context(parts.POLICE, salt, protected._N)
-        sealed = protected.cose.encrypt0(data, key, protected._NONCE, context)
+        sealed = cose.encrypt0(data, key, protected._NONCE, context)
         made = protected.protect({}, PASSPHRASE, parts.POLICE)
         made["scrypt"]["salt"], made["sealed"] = _b64(salt), _b64(sealed)
         (folder / name).write_text(json.dumps(made), "utf-8")
@@ -173,7 +173,7 @@ def report_signed(folder: Path) -> Reader:
 
     def read(data: bytes) -> object:
         made = _report_of({})
-        signed = sandbox_statement(data)
+        signed = _signed(data)
         try:
             told = json.loads(data)
         except (ValueError, RecursionError):
@@ -183,9 +183,7 @@ def report_signed(folder: Path) -> Reader:
     return Reader(read, (StartupError, typer.Exit), (json.dumps(_REPORT).encode(),), "json")
 
 
-def sandbox_statement(payload: bytes) -> dict[str, str]:
-    from gateway.crypto import cose
-
+def _signed(payload: bytes) -> dict[str, str]:
     return {
         "signed": _b64(cose.sign1(payload, parts.STRANGER, CONFORMANCE_CONTEXT)),
         "key": _b64(parts.STRANGER.public.public_bytes),
@@ -196,9 +194,7 @@ def _log(entries: list[str]) -> tuple[str, list[dict[str, Any]]]:
     """A checkpoint over a log of two entries, and the entries with their proofs."""
     leaves = [merkle.leaf_hash(one.encode("utf-8", "surrogatepass")) for one in entries]
     note = sign_note(ORIGIN, 2, merkle.node_hash(*leaves), SIGNERS)
-    proved = [
-        {"index": at, "entry": one, "proof": [leaves[1 - at].hex()]} for at, one in enumerate(entries)
-    ]
+    proved = [{"index": at, "entry": one, "proof": [leaves[1 - at].hex()]} for at, one in enumerate(entries)]
     return note, proved
 
 
@@ -369,7 +365,7 @@ def _mirrored(name: str) -> Callable[[Path], Reader]:
 
     def make(folder: Path) -> Reader:
         repo = _published(folder)
-        (root,) = (folder / "root.json",)
+        root = folder / "root.json"
         root.write_bytes((repo / "metadata" / "1.root.json").read_bytes())
         node = DirectoryMirror(str(repo), root, folder / "cache")
         (file,) = repo.glob(f"*/{name}")

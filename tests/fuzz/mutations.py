@@ -13,13 +13,15 @@ from tests.fuzz.kit import CANARY, CANARY_NUMBER
 
 HOSTILE: tuple[bytes, ...] = (
     # CBOR: lengths of 2^62 and 2^64 - 1 for bytes, text, arrays, maps; tags; nesting; no end; other types
-    *(bytes([kind]) + length.to_bytes(8, "big") for kind in (0x5B, 0x7B, 0x9B, 0xBB) for length in (1 << 62,)),
+    *(bytes([kind]) + (1 << 62).to_bytes(8, "big") for kind in (0x5B, 0x7B, 0x9B, 0xBB)),
     *(bytes([kind]) + b"\xff" * 8 for kind in (0x5B, 0x7B, 0x9B, 0xBB, 0xDB)),
     *(bytes.fromhex(one) for one in ("9affffffff", "ba00ffffff", "99ffff", "9f", "bf", "5f", "ff")),
-    *(b"\x81" * 5000, b"\xa1\x00" * 5000, b"\xd8\x1c" * 5000, b"\xd8\x1d\x00", b"\xfb" + b"\x7f" * 8, b"\xf5"),
+    *(b"\x81" * 5000, b"\xa1\x00" * 5000, b"\xd8\x1c" * 5000, b"\xd8\x1d\x00"),
+    *(b"\xfb" + b"\x7f" * 8, b"\xf5"),
     # JSON and TOML: nesting, numbers without end, halves of characters, names twice
     *(b"[" * 5000, b'{"a":' * 5000, b'[{"":' * 3000, b"9" * 5000, b"-1e999", b"1e999", b"NaN", b"Infinity"),
-    *(b'"\\ud800"', b"\\ud83d", b'{"version":1,"version":2}', b"null", b"true", b"[]", b"{}", b"\xef\xbb\xbf"),
+    *(b'"\\ud800"', b"\\ud83d", b'{"version":1,"version":2}', b"null", b"true", b"[]", b"{}"),
+    b"\xef\xbb\xbf",
     b"a = " + b"[" * 5000,
     # text
     *(b"\n", b"\r\n", b"\0", b"\x1b[2J", "\u2028".encode(), "é".encode(), b"\xc0\xaf", b"=" * 7),
@@ -35,7 +37,9 @@ _scalars: st.SearchStrategy[Any] = st.one_of(
     st.booleans(),
     st.floats(),
 )
-_keys = st.one_of(st.integers(-5, 30), st.sampled_from((CANARY, "", "version", "\ud800")), st.text(max_size=5))
+_keys = st.one_of(
+    st.integers(-5, 30), st.sampled_from((CANARY, "", "version", "\ud800")), st.text(max_size=5)
+)
 
 
 def _values(form: str) -> st.SearchStrategy[Any]:
@@ -46,9 +50,7 @@ def _values(form: str) -> st.SearchStrategy[Any]:
         leaves,
         st.recursive(
             leaves,
-            lambda inner: st.one_of(
-                st.lists(inner, max_size=4), st.dictionaries(keys, inner, max_size=4)
-            ),
+            lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(keys, inner, max_size=4)),
             max_leaves=8,
         ),
         st.integers(1, 300).map(_nested),
@@ -176,7 +178,7 @@ def _other(draw: st.DrawFn, value: Any, kind: str) -> Any:
             return value[:-1]
         return value + value[-1:] * draw(st.sampled_from((1, 2, 2000))) + [draw(VALUES[kind])]
     if isinstance(value, str | bytes) and how != "replace":
-        return value[:-1] if how == "less" else value + value
+        return value[:-1] if how == "less" else value * 2
     if type(value) is int and how != "replace":
         return value + (1 if how == "more" else -1)
     return draw(VALUES[kind])

@@ -45,9 +45,7 @@ def envelope_outside(folder: Path) -> Reader:
 
 
 def envelope_plaintext(folder: Path) -> Reader:
-    signed = cose.sign1(
-        cbor.encode(parts.signed_payload()), parts.SIGNING[parts.SCHOOL], b"another context"
-    )
+    signed = cose.sign1(cbor.encode(parts.signed_payload()), parts.SIGNING[parts.SCHOOL], b"another context")
     return Reader(lambda data: _open(parts.encrypt(data)), RefusedByPeer, (pad(signed), signed), "cbor")
 
 
@@ -110,9 +108,7 @@ message_content = _carried(content.decode_content, content.encode_content(_CONTE
 receipt_batch = _carried(content.decode_receipts, content.encode_receipts([b"one", b"two"]))
 recall = _carried(content.decode_ids, content.encode_ids(_IDS))
 question = _carried(reconcile.decode_question, reconcile.encode_question(_QUESTION))
-answer = _carried(
-    reconcile.decode_answer, reconcile.encode_answer(reconcile.Answer(_QUESTION, True, _KNOWN))
-)
+answer = _carried(reconcile.decode_answer, reconcile.encode_answer(reconcile.Answer(_QUESTION, True, _KNOWN)))
 shown = _carried(witness.decode_shown, witness.encode_shown(witness.Shown("a note", 7, (bytes(32),) * 3)))
 confirmed = _carried(
     witness.decode_confirmed, witness.encode_confirmed(witness.Confirmed("a/b", 9, bytes(32)))
