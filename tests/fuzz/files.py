@@ -271,8 +271,9 @@ def evidence_archive(folder: Path) -> Reader:
     return Reader(_by_file(folder, "evidence.zip", evidence_commands._unpack), EvidenceInvalid, examples)
 
 
-def audit_log(folder: Path) -> Reader:
-    entries = [json.dumps({"index": at, "at": NOW, "kind": "test"}, separators=(",", ":")) for at in (0, 1)]
+def exported(kind: str) -> tuple[list[str], str]:
+    """The lines of a log of two entries of this kind, and its checkpoint."""
+    entries = [json.dumps({"index": at, "at": NOW, "kind": kind}, separators=(",", ":")) for at in (0, 1)]
     note, _ = _log(entries)
     signing, own = SIGNERS[0]
     head = {
@@ -286,9 +287,12 @@ def audit_log(folder: Path) -> Reader:
             }
         ],
     }
-    lines = [json.dumps(head), *entries, json.dumps({"checkpoint": note}), '{"end":2}']
+    return [json.dumps(head), *entries, json.dumps({"checkpoint": note}), '{"end":2}'], note
+
+
+def audit_log(folder: Path) -> Reader:
+    lines, _ = exported("test")
     read = _by_file(folder, "log", lambda file: audit_commands._verified(file, None, None))
-    read("\n".join(lines).encode())
     return Reader(read, (LogInvalid, StartupError), ("\n".join(lines).encode(),), "lines")
 
 
@@ -346,7 +350,7 @@ def governance_public_key(folder: Path) -> Reader:
     )
 
 
-def _published(folder: Path) -> Path:
+def published(folder: Path) -> Path:
     """A repository with the directory above; its root is version 1."""
     made = repository.Repository(folder / "repo")
     governor, publisher = (parts.SIGNING[name]._key for name in (parts.SCHOOL, parts.POLICE))
@@ -364,7 +368,7 @@ def _mirrored(name: str) -> Callable[[Path], Reader]:
     """A file of the mirror: what is wrong with it is refused, and the node keeps what it has."""
 
     def make(folder: Path) -> Reader:
-        repo = _published(folder)
+        repo = published(folder)
         root = folder / "root.json"
         root.write_bytes((repo / "metadata" / "1.root.json").read_bytes())
         node = DirectoryMirror(str(repo), root, folder / "cache")
@@ -388,7 +392,7 @@ def _mirrored(name: str) -> Callable[[Path], Reader]:
 
 
 def trusted_root(folder: Path) -> Reader:
-    repo = _published(folder)
+    repo = published(folder)
     example = (repo / "metadata" / "1.root.json").read_bytes()
     counter = iter(range(10**9))
 
@@ -401,7 +405,7 @@ def trusted_root(folder: Path) -> Reader:
 def last_good_copy(folder: Path) -> Reader:
     """The mirror is away, and the node's own copy is not what it was."""
     root = folder / "root.json"
-    root.write_bytes((_published(folder) / "metadata" / "1.root.json").read_bytes())
+    root.write_bytes((published(folder) / "metadata" / "1.root.json").read_bytes())
     cache = folder / "cache"
     cache.mkdir()
     example = json.dumps({"until": NOW, "directory": json.dumps(document())}).encode()
@@ -415,7 +419,7 @@ def last_good_copy(folder: Path) -> Reader:
 
 def staged_metadata(folder: Path) -> Reader:
     """What governors hand to each other to sign."""
-    repo = _published(folder)
+    repo = published(folder)
     made = repository.Repository(repo)
     made.propose(json.dumps(document()).encode(), repository.now())
     file = repo / "staged" / "targets.json"

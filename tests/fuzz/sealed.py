@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.crypto import approval, backup, cbor, chunks, content, cose, own, proof, reconcile, witness
 from gateway.crypto import envelope as envelopes
 from gateway.crypto.keys import VerifyKey
-from gateway.crypto.labels import APPROVAL_CONTEXT
+from gateway.crypto.labels import APPROVAL_CONTEXT, ENVELOPE_CONTEXT
 from gateway.crypto.padding import pad
 from gateway.errors import ReceiptInvalid, RefusedByPeer
 from gateway.messages import AgencyId, Attachment, Content, EnvelopeId, Original, Problem, Sensitive
@@ -45,7 +45,7 @@ def envelope_outside(folder: Path) -> Reader:
 
 
 def envelope_plaintext(folder: Path) -> Reader:
-    signed = cose.sign1(cbor.encode(parts.signed_payload()), parts.SIGNING[parts.SCHOOL], b"another context")
+    signed = cose.sign1(cbor.encode(parts.signed_payload()), parts.SIGNING[parts.SCHOOL], ENVELOPE_CONTEXT)
     return Reader(lambda data: _open(parts.encrypt(data)), RefusedByPeer, (pad(signed), signed), "cbor")
 
 
