@@ -23,8 +23,8 @@ EnvelopeId = NewType("EnvelopeId", str)
 CaseId = NewType("CaseId", str)
 """A random UUID (version 4) that ties messages about one case together; never derived from a person."""
 
-LAST_TIME = 253_402_300_799_999
-"""The last moment that RFC 3339 can write, 9999-12-31; peers may state later ones."""
+LAST_TIME = 253_402_300_799_000
+"""The last second that RFC 3339 can write, in 9999; peers may state later times."""
 
 _FIELD = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 

@@ -47,7 +47,7 @@ def read_token(path: Path) -> str:
 
 
 def timestamp(at: int) -> str:
-    """Milliseconds since the epoch as RFC 3339, UTC; what is later than its last year, as its last moment."""
+    """Milliseconds since the epoch as RFC 3339, UTC; what is later than its last year, as its last second."""
     at = min(at, LAST_TIME)
     return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -18,7 +18,7 @@ from gateway.messages import LAST_TIME
 
 
 def time(at: int) -> str:
-    """RFC 3339, UTC, milliseconds; what is later than its last year, as its last moment."""
+    """RFC 3339, UTC, milliseconds; what is later than its last year, as its last second."""
     at = min(at, LAST_TIME)
     return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -173,17 +173,17 @@ def report_signed(folder: Path) -> Reader:
 
     def read(data: bytes) -> object:
         made = _report_of({})
-        signed = _signed(data)
+        those = signed(data)
         try:
             told = json.loads(data)
         except (ValueError, RecursionError):
             told = None
-        return show(json.dumps(made | signed | {"report": told}).encode())
+        return show(json.dumps(made | those | {"report": told}).encode())
 
     return Reader(read, (StartupError, typer.Exit), (json.dumps(_REPORT).encode(),), "json")
 
 
-def _signed(payload: bytes) -> dict[str, str]:
+def signed(payload: bytes) -> dict[str, str]:
     return {
         "signed": _b64(cose.sign1(payload, parts.STRANGER, CONFORMANCE_CONTEXT)),
         "key": _b64(parts.STRANGER.public.public_bytes),
