@@ -7,7 +7,6 @@ on whatever machines they like, and then published. Nothing here needs a network
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ from typing import Any, Final, TypeVar
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
-from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
 from gateway.crypto import governance
@@ -313,10 +311,14 @@ def _check(directory: bytes) -> None:
 
 def _read(file: Path) -> Metadata[Any]:
     try:
-        return Metadata.from_bytes(file.read_bytes())
+        metadata = Metadata.from_bytes(file.read_bytes())
+        _ = (
+            metadata.signed_bytes
+        )  # JSON has numbers and text that the canonical form, which is signed, has not
+        return metadata
     except OSError as error:
         raise StartupError(f"cannot read {file}: {error.strerror}") from None
-    except (DeserializationError, ValueError, json.JSONDecodeError):
+    except (RepositoryError, ValueError):
         raise StartupError(f"{file} is not TUF metadata") from None
 
 

@@ -25,7 +25,7 @@ HOSTILE: tuple[bytes, ...] = (
     b"a = " + b"[" * 5000,
     # text
     *(b"\n", b"\r\n", b"\0", b"\x1b[2J", "\u2028".encode(), "é".encode(), b"\xc0\xaf", b"=" * 7),
-    *(CANARY.encode(), json.dumps(CANARY).encode(), str(CANARY_NUMBER).encode()),
+    *(CANARY.encode(), json.dumps(CANARY).encode()),
 )
 
 _scalars: st.SearchStrategy[Any] = st.one_of(

@@ -183,6 +183,18 @@ def test_staged_targets_that_name_no_directory(tmp_path: Path, targets: dict[str
         made.directory(staged=True)
 
 
+@pytest.mark.parametrize("version", [1.5, "\ud83d"])
+def test_staged_metadata_that_cannot_be_signed(tmp_path: Path, version: object) -> None:
+    made = Repository(files.published(tmp_path))
+    made.propose(json.dumps(files.document()).encode(), repository.now())
+    file = tmp_path / "repo" / "staged" / "targets.json"
+    document = json.loads(file.read_text())
+    document["signed"]["other"] = version
+    file.write_text(json.dumps(document))
+    with pytest.raises(StartupError, match="not TUF metadata"):
+        made.staged()
+
+
 @pytest.mark.parametrize(
     "line", [json.dumps({"end": CANARY}), f'{{"index":"{CANARY}"}}', f'{{"index":{10**400}}}']
 )
