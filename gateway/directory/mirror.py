@@ -22,12 +22,10 @@ from tuf.api.exceptions import (
 )
 from tuf.ngclient import FetcherInterface, Updater
 
-from gateway.directory.model import Directory, DirectoryInvalid, parse
+from gateway.directory.model import LARGEST, Directory, DirectoryInvalid, parse
 from gateway.directory.repository import METADATA, TARGET, TARGETS
 from gateway.errors import StartupError
 
-LARGEST: Final = 16 * 1024 * 1024
-"""Bytes of a file from the mirror."""
 _PIECE: Final = 64 * 1024
 GOOD: Final = "good.json"
 """When the last good copy expires, beside that copy."""

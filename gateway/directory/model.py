@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -35,6 +35,8 @@ from gateway.protocol.policy import Agency, Agreement, Allowed, Denied, Question
 from gateway.protocol.suites import STRONGEST_FIRST
 
 Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
+LARGEST: Final = 16 * 1024 * 1024
+"""Bytes of a directory."""
 _MOST_PROBLEMS = 1000
 """Listed of one document: each takes much more memory than what it is about."""
 Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -271,6 +273,8 @@ def _agreement(entry: AgreementEntry) -> Agreement:
 
 def parse(data: bytes, until: int | None = None) -> Directory:
     """Read a directory document; for `until` see Directory. Raises DirectoryInvalid."""
+    if len(data) > LARGEST:
+        raise DirectoryInvalid([Problem("", "larger than any directory")])
     try:
         return Directory(DirectoryDocument.model_validate_json(data), until)
     except ValidationError as error:

@@ -267,7 +267,7 @@ def evidence_archive(folder: Path) -> Reader:
             file.writestr(evidence_commands.REPORT, "<!doctype html>")
         return made.getvalue()
 
-    examples = tuple(map(archive, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)))
+    examples = tuple(map(archive, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)))
     return Reader(_by_file(folder, "evidence.zip", evidence_commands._unpack), EvidenceInvalid, examples)
 
 

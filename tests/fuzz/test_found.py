@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gateway import config
 from gateway.audit import evidence, export
 from gateway.audit.evidence import EvidenceInvalid
 from gateway.audit.export import LogInvalid
+from gateway.cli import evidence as commands
 from gateway.cli import governance, inspect, sandbox
 from gateway.cli.common import timestamp
 from gateway.crypto import backup
@@ -55,6 +57,21 @@ def test_an_entry_whose_digest_is_a_list_though_its_log_is_signed() -> None:
     listed = json.dumps(json.loads(one) | {"digest": []})
     with pytest.raises(EvidenceInvalid, match="directory"):
         evidence.check(files.pack([listed, other]))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_evidence_packed_in_another_way(tmp_path: Path, method: int) -> None:
+    """A few bytes of LZMA may declare a dictionary of 4 GB."""
+    with zipfile.ZipFile(tmp_path / "evidence.zip", "w", method) as archive:
+        for name in (commands.EVIDENCE, commands.REPORT):
+            archive.writestr(name, "{}")
+    with pytest.raises(EvidenceInvalid, match="nothing else"):
+        commands._unpack(tmp_path / "evidence.zip")
+
+
+def test_a_directory_larger_than_any() -> None:
+    with pytest.raises(DirectoryInvalid):
+        model.parse(json.dumps(files.document()).encode().ljust(model.LARGEST + 1))
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"{", b"\xff", DEEP], ids=["list", "half", "noise", "deep"])
