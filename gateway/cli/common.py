@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -12,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from gateway.errors import StartupError
-from gateway.messages import LAST_TIME
+from gateway.messages import moment
 
 
 class Exit(IntEnum):
@@ -47,9 +46,8 @@ def read_token(path: Path) -> str:
 
 
 def timestamp(at: int) -> str:
-    """Milliseconds since the epoch as RFC 3339, UTC; what is later than its last year, as its last second."""
-    at = min(at, LAST_TIME)
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Milliseconds since the epoch as RFC 3339, UTC."""
+    return moment(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def show(value: Any) -> None:

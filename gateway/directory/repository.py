@@ -312,9 +312,8 @@ def _check(directory: bytes) -> None:
 def _read(file: Path) -> Metadata[Any]:
     try:
         metadata = Metadata.from_bytes(file.read_bytes())
-        _ = (
-            metadata.signed_bytes
-        )  # JSON has numbers and text that the canonical form, which is signed, has not
+        # Made once here: JSON has numbers and text that the canonical form, which is signed, has not.
+        _ = metadata.signed_bytes
         return metadata
     except OSError as error:
         raise StartupError(f"cannot read {file}: {error.strerror}") from None

@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from gateway import config
+from gateway.adapters import fhir_write_parts
 from gateway.audit import evidence, export
 from gateway.audit.evidence import EvidenceInvalid
 from gateway.audit.export import LogInvalid
@@ -27,7 +28,7 @@ from gateway.directory.mirror import DirectoryMirror
 from gateway.directory.model import DirectoryInvalid
 from gateway.directory.repository import Repository
 from gateway.errors import StartupError
-from gateway.http import auth, render
+from gateway.http import auth, mesh_headers, render
 from gateway.messages import LAST_TIME
 from tests.fuzz import files, sealed
 from tests.fuzz.kit import CANARY
@@ -230,6 +231,10 @@ def test_a_file_of_a_million_values_is_looked_through_in_one_go(tmp_path: Path) 
 
 
 def test_times_that_no_calendar_has_are_shown_as_its_last_second() -> None:
-    assert timestamp(LAST_TIME) == "9999-12-31T23:59:59.000Z"
-    for at in (LAST_TIME + 1, (1 << 53) - 1):  # a receipt may state it
-        assert timestamp(at) == render.time(at) == "9999-12-31T23:59:59.000Z"
+    """A peer's receipt may state them."""
+    shown: list[Callable[[int], str]] = [timestamp, render.time, mesh_headers.iso]
+    for at in (LAST_TIME, LAST_TIME + 1000, (1 << 53) - 1):
+        assert [show(at) for show in shown] == ["9999-12-31T23:59:59.000Z"] * 3
+        assert mesh_headers.stamp(at) == "99991231235959"
+        assert fhir_write_parts.instant(at).startswith("9999-12-31T23:59:59.")
+    assert fhir_write_parts.instant(1_795_000_000_007) == timestamp(1_795_000_000_007)
