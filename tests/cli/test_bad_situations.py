@@ -21,7 +21,7 @@ from gateway.directory.mirror import DirectoryMirror
 from gateway.directory.repository import Repository
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
-from tests.fuzz import files
+from tests.fuzz import directories, files
 from tests.vectors import parts
 from tests.world import POLICE, SCHOOL, provision
 
@@ -106,11 +106,11 @@ class Mirrored:
     """A repository, and a node that has taken version 2 of its directory."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.repo, self.cache = folder, files.published(folder), folder / "cache"
+        self.folder, self.repo, self.cache = folder, directories.published(folder), folder / "cache"
         self.root = folder / "root.json"
         shutil.copy(self.repo / "metadata" / "1.root.json", self.root)
         shutil.copytree(self.repo, folder / "old")
-        self.publish(files.document() | {"agreements": []})
+        self.publish(directories.document() | {"agreements": []})
         assert self.node().current.document.agreements == ()
 
     def publish(self, document: object) -> None:
@@ -148,7 +148,7 @@ def test_a_directory_of_a_later_format_is_refused_and_the_last_good_copy_stays(
     ground = Mirrored(tmp_path)
     before = ground.kept()
     monkeypatch.setattr(repository, "_check", lambda directory: None)  # governance has newer gateways
-    ground.publish(files.document() | {"version": 2})
+    ground.publish(directories.document() | {"version": 2})
     node = ground.node()
     assert ground.refusals == 1
     assert node.current.document.version == 1

@@ -19,91 +19,20 @@ from gateway.audit.evidence import EvidenceInvalid
 from gateway.audit.export import LogInvalid
 from gateway.cli import audit as audit_commands
 from gateway.cli import evidence as evidence_commands
-from gateway.cli import governance as governance_commands
 from gateway.cli import inspect, sandbox
 from gateway.crypto import cose, proof, protected
-from gateway.crypto.audit_key import AuditKey
 from gateway.crypto.keystore import FileKeyStore
 from gateway.crypto.note import NoteInvalid, NoteKeys, read_note, sign_note
 from gateway.crypto.statement import CONFORMANCE_CONTEXT, sign_statement
-from gateway.directory import file as directory_file
-from gateway.directory import repository
-from gateway.directory.mirror import DirectoryMirror
 from gateway.errors import StartupError
 from gateway.http import auth
+from tests.fuzz.directories import AUDIT_KEY, NOW, b64, by_file, document
 from tests.fuzz.kit import Reader
 from tests.vectors import parts
 
 PASSPHRASE = b"correct horse battery staple"
-NOW = 1_795_000_000_000
 ORIGIN = "referral-gateway/audit/3f1c2a44-90d7-4b0e-8f6a-5c1d2e3f4a5b"
-SIGNERS = [(parts.SIGNING[parts.POLICE], AuditKey(b"\x02" * 32))]
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def document() -> dict[str, Any]:
-    """A directory that knows two agencies, one with an audit key."""
-
-    def agency(name: str, *keys: tuple[str, str, bytes]) -> dict[str, Any]:
-        rows = [
-            {"use": use, "suite": suite, "public": _b64(public), "starts": "2026-01-01T00:00:00Z"}
-            for use, suite, public in keys
-        ]
-        accepts = [{"type": "referral", "versions": [1]}]
-        return {"id": name, "name": name, "sector": "police", "keys": rows, "accepts": accepts}
-
-    school, police = parts.SIGNING[parts.SCHOOL].public, parts.SIGNING[parts.POLICE].public
-    return {
-        "format": "referral-gateway-directory",
-        "version": 1,
-        "expires": "2036-01-01T00:00:00Z",
-        "agencies": [
-            agency(parts.SCHOOL, ("sign", "Ed25519", school.public_bytes)),
-            agency(
-                parts.POLICE,
-                ("sign", "Ed25519", police.public_bytes),
-                ("audit", "ML-DSA-65", SIGNERS[0][1].public.public_bytes),
-                ("seal", "HPKE-7-KE", parts.P256.public.public_bytes),
-            ),
-        ],
-        "agreements": [
-            {
-                "id": "one",
-                "senders": [parts.SCHOOL],
-                "recipients": [parts.POLICE],
-                "types": ["referral"],
-                "purposes": ["prevent"],
-                "lawful_bases": ["public-task"],
-                "starts": "2026-01-01T00:00:00Z",
-                "ends": "2036-01-01T00:00:00Z",
-                "shares": None,
-            }
-        ],
-    }
-
-
-def _by_file(folder: Path, name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
-    """A reader of files as one of bytes."""
-    file = folder / name
-    file.touch(mode=0o600)
-
-    def of(data: bytes) -> object:
-        file.write_bytes(data)
-        return read(file)
-
-    return of
-
-
-def directory(folder: Path) -> Reader:
-    return Reader(
-        _by_file(folder, "directory.json", directory_file.load),
-        StartupError,
-        (json.dumps(document()).encode(),),
-        "json",
-    )
+SIGNERS = [(parts.SIGNING[parts.POLICE], AUDIT_KEY)]
 
 
 def key_file(folder: Path) -> Reader:
@@ -116,7 +45,7 @@ def key_file(folder: Path) -> Reader:
     in_token["signing"][0] = {"suite": "ESP256", "token": "00", "public": "AA", "created": 1, "starts": 1}
     examples = (plain, rotated, json.dumps(in_token).encode())
     name = f"{parts.POLICE}.json"
-    return Reader(_by_file(folder, name, lambda _: store.load(parts.POLICE)), StartupError, examples, "json")
+    return Reader(by_file(folder, name, lambda _: store.load(parts.POLICE)), StartupError, examples, "json")
 
 
 def protected_key_file(folder: Path) -> Reader:
@@ -124,9 +53,7 @@ def protected_key_file(folder: Path) -> Reader:
     store.create(parts.POLICE, NOW)
     name = f"{parts.POLICE}.json"
     example = (folder / name).read_bytes()
-    return Reader(
-        _by_file(folder, name, lambda _: store.load(parts.POLICE)), StartupError, (example,), "json"
-    )
+    return Reader(by_file(folder, name, lambda _: store.load(parts.POLICE)), StartupError, (example,), "json")
 
 
 def inside_a_protected_key_file(folder: Path) -> Reader:
@@ -142,7 +69,7 @@ def inside_a_protected_key_file(folder: Path) -> Reader:
         context = protected._context(parts.POLICE, salt, protected._N)
         sealed = cose.encrypt0(data, key, protected._NONCE, context)
         made = protected.protect({}, PASSPHRASE, parts.POLICE)
-        made["scrypt"]["salt"], made["sealed"] = _b64(salt), _b64(sealed)
+        made["scrypt"]["salt"], made["sealed"] = b64(salt), b64(sealed)
         (folder / name).write_text(json.dumps(made), "utf-8")
         return store.load(parts.POLICE)
 
@@ -163,13 +90,13 @@ def _report_of(statement: Any) -> dict[str, Any]:
 
 def report(folder: Path) -> Reader:
     example = json.dumps(_report_of(_REPORT)).encode()
-    read = _by_file(folder, "report.json", lambda file: sandbox._show(file, as_json=False))
+    read = by_file(folder, "report.json", lambda file: sandbox._show(file, as_json=False))
     return Reader(read, (StartupError, typer.Exit), (example,), "json")
 
 
 def report_signed(folder: Path) -> Reader:
     """Whatever it says, its signature holds: anybody can sign with a key of their own."""
-    show = _by_file(folder, "signed.json", lambda file: sandbox._show(file, as_json=False))
+    show = by_file(folder, "signed.json", lambda file: sandbox._show(file, as_json=False))
 
     def read(data: bytes) -> object:
         made = _report_of({})
@@ -180,13 +107,13 @@ def report_signed(folder: Path) -> Reader:
             told = None
         return show(json.dumps(made | those | {"report": told}).encode())
 
-    return Reader(read, (StartupError, typer.Exit), (json.dumps(_REPORT).encode(),), "json")
+    return Reader(read, (StartupError, typer.Exit), (json.dumps(_REPORT).encode(),), "json", copies=4)
 
 
 def signed(payload: bytes) -> dict[str, str]:
     return {
-        "signed": _b64(cose.sign1(payload, parts.STRANGER, CONFORMANCE_CONTEXT)),
-        "key": _b64(parts.STRANGER.public.public_bytes),
+        "signed": b64(cose.sign1(payload, parts.STRANGER, CONFORMANCE_CONTEXT)),
+        "key": b64(parts.STRANGER.public.public_bytes),
     }
 
 
@@ -268,7 +195,7 @@ def evidence_archive(folder: Path) -> Reader:
         return made.getvalue()
 
     examples = tuple(map(archive, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)))
-    return Reader(_by_file(folder, "evidence.zip", evidence_commands._unpack), EvidenceInvalid, examples)
+    return Reader(by_file(folder, "evidence.zip", evidence_commands._unpack), EvidenceInvalid, examples)
 
 
 def exported(kind: str) -> tuple[list[str], str]:
@@ -292,7 +219,7 @@ def exported(kind: str) -> tuple[list[str], str]:
 
 def audit_log(folder: Path) -> Reader:
     lines, _ = exported("test")
-    read = _by_file(folder, "log", lambda file: audit_commands._verified(file, None, None))
+    read = by_file(folder, "log", lambda file: audit_commands._verified(file, None, None))
     return Reader(read, (LogInvalid, StartupError), ("\n".join(lines).encode(),), "lines")
 
 
@@ -307,13 +234,13 @@ def checkpoint(folder: Path) -> Reader:
 
 def kept_checkpoint(folder: Path) -> Reader:
     example = sign_note(ORIGIN, 2, bytes(32), SIGNERS).encode()
-    return Reader(_by_file(folder, "kept.note", audit_commands._kept), StartupError, (example,))
+    return Reader(by_file(folder, "kept.note", audit_commands._kept), StartupError, (example,))
 
 
 def receipts_in_a_file(folder: Path) -> Reader:
-    signed = _b64(proof.sign_receipt(parts.RECEIPT, parts.SIGNING[parts.POLICE]))
+    signed = b64(proof.sign_receipt(parts.RECEIPT, parts.SIGNING[parts.POLICE]))
     example = json.dumps({"receipts": [{"stage": "received", "receipt": signed}, {"receipt": [1]}]}).encode()
-    return Reader(_by_file(folder, "receipts", inspect._receipts_in), StartupError, (example,), "json")
+    return Reader(by_file(folder, "receipts", inspect._receipts_in), StartupError, (example,), "json")
 
 
 def settings_file(folder: Path) -> Reader:
@@ -330,119 +257,20 @@ secret_file = "secret"
 [times]
 tick = 1.5
 """
-    return Reader(_by_file(folder, "gateway.toml", config.load), StartupError, (example,))
+    return Reader(by_file(folder, "gateway.toml", config.load), StartupError, (example,))
 
 
 def access_tokens(folder: Path) -> Reader:
     row = {"sha256": "0" * 64, "id": "one", "agency": parts.POLICE, "may": ["send"], "created": 1}
     example = json.dumps({"tokens": [row]}).encode()
-    return Reader(_by_file(folder, "tokens.json", auth._load), StartupError, (example,), "json")
-
-
-def governance_public_key(folder: Path) -> Reader:
-    raw = parts.STRANGER.public.public_bytes
-    example = json.dumps({"ed25519": base64.b64encode(raw).decode(), "keyid": "0"}).encode()
-    return Reader(
-        _by_file(folder, "ann.pub", lambda file: governance_commands._public(repository, file)),
-        StartupError,
-        (example,),
-        "json",
-    )
-
-
-def published(folder: Path) -> Path:
-    """A repository with the directory above; its root is version 1."""
-    made = repository.Repository(folder / "repo")
-    governor, publisher = (parts.SIGNING[name]._key for name in (parts.SCHOOL, parts.POLICE))
-    public = [
-        repository.public(parts.SIGNING[name].public.public_bytes) for name in (parts.SCHOOL, parts.POLICE)
-    ]
-    now = repository.now()
-    made.init([public[0]], 1, public[1], json.dumps(document()).encode(), now)
-    made.sign(governor)
-    made.publish(publisher, now)
-    return folder / "repo"
-
-
-def _mirrored(name: str) -> Callable[[Path], Reader]:
-    """A file of the mirror: what is wrong with it is refused, and the node keeps what it has."""
-
-    def make(folder: Path) -> Reader:
-        repo = published(folder)
-        root = folder / "root.json"
-        root.write_bytes((repo / "metadata" / "1.root.json").read_bytes())
-        node = DirectoryMirror(str(repo), root, folder / "cache")
-        (file,) = repo.glob(f"*/{name}")
-        original = file.read_bytes()
-        cached = folder / "cache" / "directory.json"
-
-        def read(data: bytes) -> None:
-            for old in (folder / "cache").iterdir():  # so that it is fetched, not remembered
-                if old.is_file() and old.name != "good.json":
-                    old.unlink()
-            file.write_bytes(data)
-            before = node.current.document
-            node.refresh()
-            assert node.current.document == before
-            assert not cached.exists() or json.loads(cached.read_bytes())
-
-        return Reader(read, (), (original,), "json")
-
-    return make
-
-
-def trusted_root(folder: Path) -> Reader:
-    repo = published(folder)
-    example = (repo / "metadata" / "1.root.json").read_bytes()
-    counter = iter(range(10**9))
-
-    def read(file: Path) -> object:
-        return DirectoryMirror(str(repo), file, folder / f"cache{next(counter)}")
-
-    return Reader(_by_file(folder, "root.json", read), StartupError, (example,), "json")
-
-
-def last_good_copy(folder: Path) -> Reader:
-    """The mirror is away, and the node's own copy is not what it was."""
-    root = folder / "root.json"
-    root.write_bytes((published(folder) / "metadata" / "1.root.json").read_bytes())
-    cache = folder / "cache"
-    cache.mkdir()
-    example = json.dumps({"until": NOW, "directory": json.dumps(document())}).encode()
-    return Reader(
-        _by_file(cache, "good.json", lambda _: DirectoryMirror(str(folder / "away"), root, cache)),
-        StartupError,
-        (example,),
-        "json",
-    )
-
-
-def staged_metadata(folder: Path) -> Reader:
-    """What governors hand to each other to sign."""
-    repo = published(folder)
-    made = repository.Repository(repo)
-    made.propose(json.dumps(document()).encode(), repository.now())
-    file = repo / "staged" / "targets.json"
-    example = file.read_bytes()
-
-    def read(data: bytes) -> None:
-        file.write_bytes(data)
-        made.staged()
-        made.status()
-        repository.differences(made.directory(), made.directory(staged=True))
-
-    return Reader(read, StartupError, (example,), "json")
+    return Reader(by_file(folder, "tokens.json", auth._load), StartupError, (example,), "json")
 
 
 READERS: dict[str, Callable[[Path], Reader]] = {
     made.__name__: made
     for made in (
-        *(directory, key_file, protected_key_file, inside_a_protected_key_file, report, report_signed),
+        *(key_file, protected_key_file, inside_a_protected_key_file, report, report_signed),
         *(evidence_document, evidence_entry, evidence_archive, audit_log, checkpoint, kept_checkpoint),
-        *(receipts_in_a_file, settings_file, access_tokens, governance_public_key),
-        *(trusted_root, last_good_copy, staged_metadata),
+        *(receipts_in_a_file, settings_file, access_tokens),
     )
-} | {
-    f"mirror_{name.split('.')[-2].lstrip('*')}": _mirrored(name)
-    for name in ("timestamp.json", "1.snapshot.json", "1.targets.json", "1.root.json", "*.directory.json")
 }

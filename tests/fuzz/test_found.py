@@ -30,7 +30,7 @@ from gateway.directory.repository import Repository
 from gateway.errors import StartupError
 from gateway.http import auth, mesh_headers, render
 from gateway.messages import LAST_TIME
-from tests.fuzz import files, sealed
+from tests.fuzz import directories, files, sealed
 from tests.fuzz.kit import CANARY
 
 DEEP = b"[" * 100_000
@@ -72,7 +72,7 @@ def test_evidence_packed_in_another_way(tmp_path: Path, method: int) -> None:
 
 def test_a_directory_larger_than_any() -> None:
     with pytest.raises(DirectoryInvalid):
-        model.parse(json.dumps(files.document()).encode().ljust(model.LARGEST + 1))
+        model.parse(json.dumps(directories.document()).encode().ljust(model.LARGEST + 1))
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"{", b"\xff", DEEP], ids=["list", "half", "noise", "deep"])
@@ -127,7 +127,7 @@ def test_settings_are_not_repeated(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize("name", [CANARY, "a\nb", "a" * 5000])
 def test_the_name_of_an_unknown_field_is_somebody_elses(name: str) -> None:
     with pytest.raises(DirectoryInvalid) as refused:
-        model.parse(json.dumps(files.document() | {name: 1}).encode())
+        model.parse(json.dumps(directories.document() | {name: 1}).encode())
     assert [one.pointer for one in refused.value.problems] == ["/(other)"]
 
 
@@ -160,7 +160,7 @@ def test_a_sealed_record_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_last_good_copy_that_is_damaged_is_none(tmp_path: Path, kept: str) -> None:
     (tmp_path / "root.json").write_bytes(b"{}")
-    text = json.dumps(json.dumps(files.document()))
+    text = json.dumps(json.dumps(directories.document()))
     (tmp_path / "good.json").write_text(kept.replace("DIRECTORY", text))
     with pytest.raises(StartupError, match="no last good copy"):
         DirectoryMirror(str(tmp_path / "away"), tmp_path / "root.json", tmp_path)
@@ -191,8 +191,8 @@ def test_a_small_file_of_a_mirror_takes_little_memory(tmp_path: Path) -> None:
     ids=["nothing", "a path"],
 )
 def test_staged_targets_that_name_no_directory(tmp_path: Path, targets: dict[str, Any]) -> None:
-    made = Repository(files.published(tmp_path))
-    made.propose(json.dumps(files.document()).encode(), repository.now())
+    made = Repository(directories.published(tmp_path))
+    made.propose(json.dumps(directories.document()).encode(), repository.now())
     file = tmp_path / "repo" / "staged" / "targets.json"
     document = json.loads(file.read_text())
     document["signed"]["targets"] = targets
@@ -203,8 +203,8 @@ def test_staged_targets_that_name_no_directory(tmp_path: Path, targets: dict[str
 
 @pytest.mark.parametrize("version", [1.5, "\ud83d"])
 def test_staged_metadata_that_cannot_be_signed(tmp_path: Path, version: object) -> None:
-    made = Repository(files.published(tmp_path))
-    made.propose(json.dumps(files.document()).encode(), repository.now())
+    made = Repository(directories.published(tmp_path))
+    made.propose(json.dumps(directories.document()).encode(), repository.now())
     file = tmp_path / "repo" / "staged" / "targets.json"
     document = json.loads(file.read_text())
     document["signed"]["other"] = version

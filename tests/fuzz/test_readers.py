@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 
 from gateway.crypto import backup, protected
-from tests.fuzz import files, sealed
+from tests.fuzz import directories, files, sealed
 from tests.fuzz.kit import CANARY, CONSTANT, Reader, attempt, bounded
 from tests.fuzz.mutations import HOSTILE, damaged, noise, restructured
 
-MAKERS = sealed.READERS | files.READERS
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of an input that failed
+MAKERS = sealed.READERS | files.READERS | directories.READERS
 
 
 @pytest.fixture(scope="module", autouse=True)
