@@ -93,4 +93,6 @@ def _show(file: Path, *, as_json: bool) -> str:
 def _lines(found: dict[str, Any], kid: str) -> list[str]:
     """A report for a person. Raises KeyError, TypeError when it is none."""
     head = f"{found['agency']}, {found['made']}, gateway {found['gateway']}; signed by key {kid[:16]}"
-    return [head, *(f"  {'done' if one['met'] else 'left'}  {one['what']}" for one in found["exercises"])]
+    lines = [head, *(f"  {'done' if one['met'] else 'left'}  {one['what']}" for one in found["exercises"])]
+    # Somebody else's words: none of them may move the cursor of a terminal.
+    return ["".join(c if c.isprintable() else "?" for c in line) for line in lines]

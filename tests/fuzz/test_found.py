@@ -90,6 +90,16 @@ def test_a_signed_statement_that_is_no_report(tmp_path: Path, capsys: pytest.Cap
     assert (told.out, told.err) == ("", "gateway: what was signed is not a report of the sandbox\n")
 
 
+def test_a_report_cannot_write_all_over_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"agency": "a\x1b[2J", "made": "\r", "gateway": "1", "exercises": [{"what": "\x9b2J", "met": ""}]}
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps({"report": told} | files.signed(json.dumps(told).encode())))
+    sandbox._show(file, as_json=False)
+    assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
+
+
 READERS: dict[str, Callable[[Path], object]] = {
     "report.json": lambda file: sandbox._show(file, as_json=False),
     "tokens.json": auth._load,
