@@ -17,11 +17,11 @@ import psutil
 import psycopg
 import uvloop
 from aio_pika.abc import AbstractConnection
-from gateway.transport.tls import client_context
 
 from bench.nodes import RECIPIENT, SENDER, BenchNode, provision_pair, start
 from gateway import config
 from gateway.messages import AgencyId
+from gateway.tls import client_context
 from gateway.transport import definitions, topology
 from gateway.transport.definitions import VHOST
 from tests.certificates import Authority
