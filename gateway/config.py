@@ -13,7 +13,7 @@ import ssl
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args, get_origin
-from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit, urlunsplit
 
 from pydantic import (
     BaseModel,
@@ -34,7 +34,7 @@ from gateway.hardening import read_secret
 from gateway.http.fhir_routing import Addressing
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sensitive, field_name
 from gateway.schemas import TYPES
-from gateway.transport.tls import client_context, server_context
+from gateway.tls import broker_context, server_context
 
 if TYPE_CHECKING:
     from gateway.crypto.token import Token
@@ -109,7 +109,8 @@ class NodeSection(_Section):
     database: str = Field(
         "gateway.db",
         description="The database that `gateway init` made: a path (SQLite, for one process) or a"
-        " postgresql:// URL without a password (for several processes that share the work).",
+        " postgresql:// URL without a password (for several processes that share the work); over a network"
+        " with `?sslmode=verify-full`.",
     )
     database_password_file: Path | None = Field(
         None, description="File that holds the password for a postgresql:// URL."
@@ -125,6 +126,8 @@ class NodeSection(_Section):
     def _no_password(cls, value: str) -> str:
         if is_postgresql(value) and _url(value).password is not None:
             raise ValueError("must not hold a password: name a database_password_file")
+        if is_postgresql(value) and not _is_guarded(value):
+            raise ValueError("over a network needs TLS: add ?sslmode=verify-full (or verify-ca, require)")
         return value
 
     @model_validator(mode="after")
@@ -593,7 +596,7 @@ class Settings(_Section):
         if urlsplit(transport.url).scheme != "amqps":
             return None
         files = (transport.ca_file, transport.cert_file, transport.key_file)
-        return client_context(*(self.path(file) if file else None for file in files))
+        return broker_context(*(self.path(file) if file else None for file in files))
 
     def http_tls(self) -> ssl.SSLContext | None:
         """How the API answers over TLS; None for plain HTTP. Raises StartupError."""
@@ -644,6 +647,15 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_guarded(url: str) -> bool:
+    """Whether a database is on this machine, or libpq will insist on TLS."""
+    parts = _url(url)
+    modes = parse_qs(parts.query).get("sslmode", [])
+    hosts = parse_qs(parts.query).get("host", [parts.hostname or ""])
+    here = all(not host or host.startswith("/") or _is_loopback(host) for host in hosts)
+    return here or modes in (["require"], ["verify-ca"], ["verify-full"])
 
 
 def is_postgresql(database: str) -> bool:
