@@ -14,7 +14,7 @@ import ssl
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args, get_origin
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit, urlunsplit
 
 from pydantic import (
     BaseModel,
@@ -32,11 +32,12 @@ from gateway.crypto.keystore import FileKeyStore, Kinds
 from gateway.crypto.labels import SUITE_P256
 from gateway.directory.opening import DirectoryPlace
 from gateway.errors import StartupError
+from gateway.hardening import read_secret
 from gateway.http.fhir_routing import Addressing
-from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sensitive
+from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sensitive, field_name
 from gateway.protocol.keys import OVERLAP
 from gateway.schemas import TYPES
-from gateway.transport.tls import client_context, server_context
+from gateway.tls import broker_context, server_context
 
 if TYPE_CHECKING:
     from gateway.crypto.token import Token
@@ -56,6 +57,16 @@ _ED25519_LENGTH = 32
 """Bytes of a public key (RFC 8032)."""
 CREDENTIAL = r"^[A-Za-z0-9_.-]{0,100}$"
 """The name of a systemd credential."""
+
+
+def _url(text: str) -> SplitResult:
+    """The parts of a URL. Raises ValueError, which does not repeat it as the library's own would."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("not a URL") from None
+    return parts
 
 
 class _Section(BaseModel):
@@ -103,7 +114,8 @@ class NodeSection(_Section):
     database: str = Field(
         "gateway.db",
         description="The database that `gateway init` made: a path (SQLite, for one process) or a"
-        " postgresql:// URL without a password (for several processes that share the work).",
+        " postgresql:// URL without a password (for several processes that share the work); over a network"
+        " with `?sslmode=verify-full`.",
     )
     database_password_file: Path | None = Field(
         None, description="File that holds the password for a postgresql:// URL."
@@ -117,8 +129,10 @@ class NodeSection(_Section):
     @field_validator("database")
     @classmethod
     def _no_password(cls, value: str) -> str:
-        if is_postgresql(value) and urlsplit(value).password is not None:
+        if is_postgresql(value) and _url(value).password is not None:
             raise ValueError("must not hold a password: name a database_password_file")
+        if is_postgresql(value) and not _is_guarded(value):
+            raise ValueError("over a network needs TLS: add ?sslmode=verify-full (or verify-ca, require)")
         return value
 
     @model_validator(mode="after")
@@ -205,7 +219,7 @@ class TransportSection(_Section):
     @classmethod
     def _no_password(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for url in (value,) if isinstance(value, str) else value:
-            parts = urlsplit(url)
+            parts = _url(url)
             if url and parts.scheme not in {"amqp", "amqps"}:
                 raise ValueError("must begin with amqp:// or amqps://")
             if parts.password is not None:
@@ -214,7 +228,7 @@ class TransportSection(_Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        named = [urlsplit(url) for url in (self.url, *self.more_urls)]
+        named = [_url(url) for url in (self.url, *self.more_urls)]
         if len({(one.scheme, one.username, one.path) for one in named}) > 1:
             raise ValueError("url and more_urls must differ in nothing but host and port")
         if (self.cert_file is None) != (self.key_file is None):
@@ -417,7 +431,7 @@ class PushSection(_Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        parts = urlsplit(self.url)
+        parts = _url(self.url)
         if parts.scheme not in {"https", "http"} or not parts.hostname or parts.fragment:
             raise ValueError("url must begin with https:// and name a server")
         if parts.username is not None or parts.password is not None:
@@ -587,10 +601,10 @@ class Settings(_Section):
         pin = self._secret(self.token.pin_file, self.token.pin_credential)
         return Token(self.path(self.token.module), self.token.label, pin or b"")
 
-    def _keys_passphrase(self) -> bytes | None:
+    def _keys_passphrase(self) -> bytearray | None:
         return self._secret(self.node.keys_passphrase_file, self.node.keys_passphrase_credential)
 
-    def _secret(self, file: Path | None, credential: str) -> bytes | None:
+    def _secret(self, file: Path | None, credential: str) -> bytearray | None:
         """From the file or the systemd credential that is named; None for neither. Raises StartupError."""
         if credential:
             folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
@@ -627,7 +641,7 @@ class Settings(_Section):
         if urlsplit(transport.url).scheme != "amqps":
             return None
         files = (transport.ca_file, transport.cert_file, transport.key_file)
-        return client_context(*(self.path(file) if file else None for file in files))
+        return broker_context(*(self.path(file) if file else None for file in files))
 
     def http_tls(self) -> ssl.SSLContext | None:
         """How the API answers over TLS; None for plain HTTP. Raises StartupError."""
@@ -680,6 +694,15 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _is_guarded(url: str) -> bool:
+    """Whether a database is on this machine, or libpq will insist on TLS."""
+    parts = _url(url)
+    modes = parse_qs(parts.query).get("sslmode", [])
+    hosts = parse_qs(parts.query).get("host", [parts.hostname or ""])
+    here = all(not host or host.startswith("/") or _is_loopback(host) for host in hosts)
+    return here or modes in (["require"], ["verify-ca"], ["verify-full"])
+
+
 def is_postgresql(database: str) -> bool:
     """Whether a database is named by a URL rather than a path."""
     return database.startswith(("postgresql://", "postgres://"))
@@ -698,13 +721,13 @@ def with_password(url: str, password_file: Path) -> str:
     return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
 
 
-def private_bytes(file: Path, *, private: bool) -> bytes:
+def private_bytes(file: Path, *, private: bool) -> bytearray:
     """A passphrase or PIN from its file; `private`: nobody else may read it. Raises StartupError."""
     try:
-        with file.open("rb") as handle:
+        with file.open("rb", buffering=0) as handle:
             if private and os.fstat(handle.fileno()).st_mode & 0o077:
                 raise StartupError(f"{file} can be read by others: chmod 600 it")
-            return handle.read(4096).strip()
+            return read_secret(handle, 4096)
     except OSError as error:
         raise StartupError(f"cannot read the secret in {file}: {error.strerror}") from None
 
@@ -735,13 +758,13 @@ def parse(text: str, file: Path) -> Settings:
     """Check the text of a settings file that stands, or will stand, at `file`. Raises StartupError."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # TOMLDecodeError is a ValueError; a number may be too long
         raise StartupError(f"{file} is not valid TOML") from None
     try:
         settings = Settings.model_validate({**data, "base": file.resolve().parent})
     except ValidationError as error:
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
+        where = ".".join(map(field_name, first["loc"]))
         raise StartupError(f"{file}: {where}: {first['msg']} (docs/config.md lists the settings)") from None
     if settings.transport.kind == "rabbitmq" and not settings.transport.url:
         raise StartupError(f"{file}: transport.url: required for rabbitmq")

@@ -19,7 +19,7 @@ _MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/sofths
 def module() -> Path | None:
     """SoftHSM's module; `make test` installs Debian's."""
     candidates = [os.environ.get("SOFTHSM2_MODULE", ""), *_MODULES]
-    return next((Path(one) for one in candidates if one and Path(one).is_file()), None)
+    return next((Path(one).resolve() for one in candidates if one and Path(one).is_file()), None)
 
 
 NEEDED = [
@@ -70,12 +70,14 @@ class SoftToken:
     def away(self) -> Iterator[None]:
         """Pulled out, and put in again."""
         kept = self.folder / "away"
-        shutil.move(self.tokens, kept)
+        self.tokens.rename(kept)
+        self.tokens.mkdir()
         try:
             pkcs11.lib(str(self.module)).reinitialize()
             yield
         finally:
-            shutil.move(kept, self.tokens)
+            shutil.rmtree(self.tokens)
+            kept.rename(self.tokens)
 
     def environment(self) -> dict[str, str]:
         """For a process that shall find the token."""

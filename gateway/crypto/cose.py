@@ -29,6 +29,7 @@ from gateway.crypto.labels import (
     TAG_ENCRYPT0,
     TAG_SIGN1,
 )
+from gateway.hardening import Secret
 
 KEY_LENGTH = 32
 """Bytes of a content key: A256GCM."""
@@ -166,14 +167,14 @@ def _encrypt_aad(protected: bytes) -> bytes:
     return cbor.encode(["Encrypt", protected, b""])
 
 
-def encrypt0(plaintext: bytes, key: bytes, nonce: bytes, context: bytes) -> bytes:
+def encrypt0(plaintext: bytes, key: Secret, nonce: bytes, context: bytes) -> bytes:
     """COSE_Encrypt0 with A256GCM under a key both sides know. The nonce must be new for the key."""
     aad = cbor.encode(["Encrypt0", _A256GCM_HEADER, context])
     ciphertext = AESGCM(key).encrypt(nonce, plaintext, aad)
     return cbor.encode(cbor.tag(TAG_ENCRYPT0, [_A256GCM_HEADER, {IV: nonce}, ciphertext]))
 
 
-def decrypt0(data: bytes, key: bytes, nonce: bytes, context: bytes) -> bytes:
+def decrypt0(data: bytes, key: Secret, nonce: bytes, context: bytes) -> bytes:
     """The plaintext of a COSE_Encrypt0 made with this nonce. Raises CborError or OpenFailed."""
     protected, unprotected, ciphertext = cbor.untag(cbor.decode(data), TAG_ENCRYPT0, 3)
     if protected != _A256GCM_HEADER or unprotected != {IV: nonce} or not _all_bytes(ciphertext):

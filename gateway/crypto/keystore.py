@@ -23,6 +23,7 @@ from gateway.crypto.key_rows import KeyRow
 from gateway.crypto.keys import OpenFailed
 from gateway.crypto.labels import DEFAULT_SUITE, SUITE_ED25519
 from gateway.errors import StartupError
+from gateway.hardening import Secret
 from gateway.messages import AGENCY_ID, AgencyId
 from gateway.protocol.keys import OVERLAP
 from gateway.protocol.suites import STRONGEST_FIRST
@@ -52,7 +53,7 @@ class FileKeyStore:
     def __init__(
         self,
         directory: Path,
-        passphrase: bytes | None = None,
+        passphrase: Secret | None = None,
         new: Kinds | None = None,
         open_token: Callable[[], Token] | None = None,
     ) -> None:

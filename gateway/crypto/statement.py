@@ -45,7 +45,12 @@ def read_statement(document: Any, context: bytes) -> tuple[dict[str, Any], str]:
         raise StatementInvalid("this is not a signed statement") from None
     if signed.kid != key.kid or not signed.verify(key, context):
         raise StatementInvalid("the signature does not verify")
-    statement: dict[str, Any] = json.loads(signed.payload)
+    try:
+        statement = json.loads(signed.payload)
+    except (ValueError, RecursionError):
+        statement = None
+    if not isinstance(statement, dict):  # the key is the document's own: anybody may sign anything
+        raise StatementInvalid("what was signed is not a statement")
     return statement, key.kid.hex()
 
 

@@ -35,6 +35,7 @@ from gateway.crypto.dhkem import open_single
 from gateway.crypto.keys import OpenFailed, SealingKey, VerifyKey
 from gateway.crypto.labels import ED25519, SUITE_ED25519, SUITE_ESP256, SUITE_P256
 from gateway.errors import StartupError, Unavailable
+from gateway.hardening import Secret
 
 ID_LENGTH: Final = 16
 """Bytes of CKA_ID, random: what the key file knows a key of the token by."""
@@ -52,7 +53,7 @@ _Result = TypeVar("_Result")
 class Token:
     """A token we are logged in to. One session, one call at a time: sessions are not thread-safe."""
 
-    def __init__(self, module: Path, label: str, pin: bytes) -> None:
+    def __init__(self, module: Path, label: str, pin: Secret) -> None:
         """Log in. Raises StartupError when the module, the token or the PIN is not right."""
         self._module, self._label, self._pin = module, label, pin
         self._lock = threading.Lock()

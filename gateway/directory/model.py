@@ -11,11 +11,12 @@ import binascii
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     StringConstraints,
     ValidationError,
@@ -28,12 +29,16 @@ from gateway.crypto.audit_key import AuditVerifyKey
 from gateway.crypto.keys import SealingKey, VerifyKey
 from gateway.crypto.labels import SIGNING_SUITES, SUITE_ML_DSA_65, SUITES
 from gateway.crypto.note import NoteKeys
-from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Problem, Purpose, Sector
+from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Problem, Purpose, Sector, field_name
 from gateway.protocol import views
 from gateway.protocol.policy import Agency, Agreement, Allowed, Denied, Question, decide
 from gateway.protocol.suites import STRONGEST_FIRST
 
 Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
+LARGEST: Final = 16 * 1024 * 1024
+"""Bytes of a directory."""
+_MOST_PROBLEMS = 1000
+"""Listed of one document: each takes much more memory than what it is about."""
 Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -135,8 +140,9 @@ class DirectoryDocument(_Part):
     format: Literal["referral-gateway-directory"] = "referral-gateway-directory"
     version: Literal[1] = 1
     expires: datetime
-    agencies: tuple[AgencyEntry, ...] = ()
-    agreements: tuple[AgreementEntry, ...] = ()
+    # The first that does not fit ends the reading: a list of all would be larger than the document by far.
+    agencies: Annotated[tuple[AgencyEntry, ...], FailFast()] = ()
+    agreements: Annotated[tuple[AgreementEntry, ...], FailFast()] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +273,8 @@ def _agreement(entry: AgreementEntry) -> Agreement:
 
 def parse(data: bytes, until: int | None = None) -> Directory:
     """Read a directory document; for `until` see Directory. Raises DirectoryInvalid."""
+    if len(data) > LARGEST:
+        raise DirectoryInvalid([Problem("", "larger than any directory")])
     try:
         return Directory(DirectoryDocument.model_validate_json(data), until)
     except ValidationError as error:
@@ -283,5 +291,7 @@ def make_agreement(**fields: object) -> AgreementEntry:
 
 def problems_of(error: ValidationError) -> list[Problem]:
     """Field and rule of each error, without the input (pydantic keeps it in `errors()` otherwise)."""
+    if error.error_count() > _MOST_PROBLEMS:
+        return [Problem("", "too many problems")]
     details = error.errors(include_input=False, include_context=False, include_url=False)
-    return [Problem("/" + "/".join(str(step) for step in item["loc"]), item["type"]) for item in details]
+    return [Problem("/" + "/".join(map(field_name, item["loc"])), item["type"]) for item in details]
