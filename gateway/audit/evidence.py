@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from typing import Any, Final
 
 from gateway.audit import log, merkle
 from gateway.crypto import proof
+from gateway.crypto.approval import ApprovalInvalid
+from gateway.crypto.break_glass import confirm
 from gateway.crypto.note import NoteInvalid, read_note, verify_any
 from gateway.directory import model
 from gateway.directory.model import Directory, DirectoryInvalid
@@ -46,6 +49,8 @@ class Findings:
     size: int
     agencies: tuple[str, ...]
     """Who signed the log."""
+    quorums: tuple[tuple[str, ...] | None, ...]
+    """For each receipt the roles that approved an emergency opening; none when no directory confirms it."""
 
 
 def make(
@@ -111,7 +116,13 @@ def check(document: Any, trusted: Directory | None = None) -> Findings:
     _check_receipts(found, entries, message_id)
     _check_subjects(entries, message_id, texts)
     return Findings(
-        message_id, tuple(one for one, _ in found), tuple(entries), note.origin, note.size, tuple(signers)
+        message_id,
+        tuple(one for one, _ in found),
+        tuple(entries),
+        note.origin,
+        note.size,
+        tuple(signers),
+        tuple(_quorum(one, keys_from) for one, _ in found),
     )
 
 
@@ -176,6 +187,14 @@ def _receipt(text: str, directories: Sequence[Directory]) -> tuple[Receipt, str]
         except ReceiptInvalid as error:
             failure = str(error)
     raise EvidenceInvalid(f"a receipt does not verify: {failure}")
+
+
+def _quorum(receipt: Receipt, directories: Sequence[Directory]) -> tuple[str, ...] | None:
+    """Who approved an emergency opening. Without a quorum it is evidence all the same: of just that."""
+    for one in directories:
+        with contextlib.suppress(ApprovalInvalid):
+            return tuple(sorted(confirm(receipt, one.break_glass)))
+    return None
 
 
 def _entry(value: Any, size: int, root: bytes) -> dict[str, Any]:

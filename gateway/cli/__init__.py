@@ -14,6 +14,7 @@ from gateway import __version__
 from gateway.cli import (
     audit,
     backup,
+    break_glass,
     broker,
     client,
     conformance,
@@ -62,6 +63,7 @@ client.register(app)
 inspect.register(app)
 keys.register(app)
 dead_letters.register(app)
+break_glass.register(app)
 backup.register(app)
 audit.register(app)
 evidence.register(app)

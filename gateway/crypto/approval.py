@@ -50,7 +50,7 @@ class Request:
 
 
 def approve(request: Request, key: SigningKey) -> bytes:
-    """One person's approval, at most MAX_APPROVAL bytes. Raises ValueError for a request that none accepts."""
+    """One person's approval, at most MAX_APPROVAL bytes. Raises ValueError for what nobody accepts."""
     if not _is_short(request) or len(request.subject) not in _SUBJECT_LENGTHS:
         raise ValueError("not a request")
     payload = {
@@ -99,6 +99,11 @@ def verify_approvals(
 def read_request(data: bytes) -> Request:
     """What an approval asks for, not verified. Raises ApprovalInvalid."""
     return _read(_parse(data).payload)
+
+
+def signer_of(data: bytes) -> bytes:
+    """The id of the key an approval names, not verified. Raises ApprovalInvalid."""
+    return _parse(data).kid
 
 
 def _parse(data: bytes) -> cose.Signed:

@@ -28,8 +28,10 @@ from gateway.crypto.audit_key import AuditVerifyKey
 from gateway.crypto.keys import SealingKey, VerifyKey
 from gateway.crypto.labels import SUITE_ML_DSA_65
 from gateway.crypto.note import NoteKeys
+from gateway.directory.break_glass import BreakGlassEntry
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Problem, Purpose, Sector
 from gateway.protocol import views
+from gateway.protocol.break_glass import BreakGlass
 from gateway.protocol.policy import Agency, Agreement, Allowed, Denied, Question, decide
 
 Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
@@ -114,6 +116,8 @@ class AgreementEntry(_Part):
     ends: datetime
     shares: tuple[str, ...] | None = None
     """Field groups of a referral that the recipients are shown; without it, everything."""
+    break_glass: Annotated[BreakGlassEntry | None, Field(exclude_if=lambda value: value is None)] = None
+    """Not written while there is none: nodes of earlier versions refuse fields they do not know."""
 
     @model_validator(mode="after")
     def _has_groups(self) -> Self:
@@ -210,6 +214,16 @@ class Directory:
         """The policy's answer under this directory."""
         return decide(question, self.agencies, self._agreements, now)
 
+    def break_glass(
+        self, agreement: str, sender: AgencyId, recipient: AgencyId, at: int
+    ) -> BreakGlass | None:
+        """Who may open a message of this agreement between these two in an emergency, at that time."""
+        for one in self._agreements:
+            fits = one.id == agreement and sender in one.senders and recipient in one.recipients
+            if fits and one.starts <= at < one.ends and one.break_glass is not None:
+                return one.break_glass
+        return None
+
     def verify_key(self, agency: AgencyId, kid: bytes, at: int | None = None) -> VerifyKey | None:
         """The agency's signing key with this id, if it is one of its keys (and in force at `at`)."""
         found = self._verify.get((agency, kid))
@@ -244,6 +258,7 @@ def _agreement(entry: AgreementEntry) -> Agreement:
         starts=_ms(entry.starts),
         ends=_ms(entry.ends),
         shares=None if entry.shares is None else views.in_order(entry.shares),
+        break_glass=entry.break_glass.rule() if entry.break_glass is not None else None,
     )
 
 

@@ -12,7 +12,17 @@ from enum import StrEnum
 from typing import Protocol
 
 from gateway.adapters.base import Native
-from gateway.messages import AgencyId, CaseId, EnvelopeId, Header, MessageId, Problem, Reason, Stage
+from gateway.messages import (
+    AgencyId,
+    CaseId,
+    Emergency,
+    EnvelopeId,
+    Header,
+    MessageId,
+    Problem,
+    Reason,
+    Stage,
+)
 
 
 class Permission(StrEnum):
@@ -67,7 +77,7 @@ class SignedReceipt:
     stage: Stage
     issuer: AgencyId
     at: int
-    reason: Reason | None
+    reason: Reason | Emergency | None
     cose: bytes = field(repr=False)
     """COSE_Sign1, what `gateway receipts verify` checks."""
 
