@@ -93,6 +93,11 @@ class Ladder:
     view: tuple[str, ...] | None = None
     """The field groups the recipient was sent; None: everything."""
 
+    @property
+    def steps(self) -> tuple[SignedReceipt, ...]:
+        """The receipts but for those of emergency openings, which are no steps."""
+        return tuple(one for one in self.receipts if one.stage is not Stage.OPENED)
+
 
 @dataclass(frozen=True, slots=True)
 class MessageStatus:

@@ -33,9 +33,7 @@ NOW = 1_800_000_000_000
 RULE = BreakGlass(
     2, tuple((name, key.public.public_bytes) for name, key in (("lead", ANN), ("duty", BOB), ("head", CAT)))
 )
-REQUEST = Request(
-    new_id(), action(Emergency.RISK_TO_LIFE), LONG, raw_id(MESSAGE), NOW, NOW + 60_000
-)
+REQUEST = Request(new_id(), action(Emergency.RISK_TO_LIFE), LONG, raw_id(MESSAGE), NOW, NOW + 60_000)
 NODE = SigningKey.generate()
 NOTICE = Receipt(
     Stage.OPENED,
@@ -69,7 +67,10 @@ def test_enough_roles_are_a_quorum_and_more_do_no_harm() -> None:
         ([approve(REQUEST, ANN)], "1 of the 2"),
         ([approve(REQUEST, ANN), approve(REQUEST, ANN)], "1 of the 2"),
         ([approve(REQUEST, ANN), approve(REQUEST, EVE)], "somebody who may not"),
-        ([approve(REQUEST, ANN), approve(replace(REQUEST, action=action(Emergency.SERIOUS_HARM)), BOB)], "diff"),
+        (
+            [approve(REQUEST, ANN), approve(replace(REQUEST, action=action(Emergency.SERIOUS_HARM)), BOB)],
+            "diff",
+        ),
         ([approve(REQUEST, ANN), approve(REQUEST, BOB)[:-1] + b"\0"], "does not verify"),
         ([approve(REQUEST, ANN)] * (MAX_ROLES + 1), "more approvals"),
     ],

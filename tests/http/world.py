@@ -258,7 +258,7 @@ class FakeNode:
             raise self.fail
 
 
-def receipt(stage: Stage, issuer: AgencyId, reason: Reason | None = None) -> SignedReceipt:
+def receipt(stage: Stage, issuer: AgencyId, reason: Reason | Emergency | None = None) -> SignedReceipt:
     """One that nobody verifies here."""
     return SignedReceipt(stage, issuer, NOW, reason, b"\xd2\x84receipt\xff")
 
