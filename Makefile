@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test faults bench soak check format docs sbom clean
+.PHONY: help setup demo test fuzz faults bench soak check format docs sbom clean
 
 BIN := .venv/bin
 RUN := .venv/.ready-run
@@ -13,6 +13,7 @@ BENCH_ARGS ?=
 DEMO_ARGS ?=
 FAULTS_ARGS ?=
 SOAK_ARGS ?=
+FUZZ_EXAMPLES ?= 1000
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 16
@@ -25,6 +26,8 @@ demo: $(RUN) ## Watch referrals cross between five agencies
 test: $(DEV) ## Run the tests, RabbitMQ's and PostgreSQL's among them
 	@tools/ensure-rabbitmq
 	@tools/ensure-postgresql
+	@tools/ensure-softhsm
+	@tools/ensure-node-packages
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 bench: $(DEV) ## Measure the whole road beside the raw broker
@@ -35,6 +38,9 @@ bench: $(DEV) ## Measure the whole road beside the raw broker
 soak: $(DEV) ## Half an hour at 70 % of the load: does anything grow? Writes docs/soak.svg
 	@tools/ensure-rabbitmq
 	@$(BIN)/python -m bench.soak $(SOAK_ARGS)
+
+fuzz: $(DEV) ## Give every reader of foreign bytes thousands of hostile inputs
+	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -q -n 2 --timeout=0 tests/fuzz $(PYTEST_ARGS)
 
 faults: $(DEV) ## Kill, pause, cut and restart everything for some minutes; nothing may be lost
 	@tools/ensure-rabbitmq
@@ -63,7 +69,7 @@ sbom: ## Write .build/sbom.json: what the product is made of, from the lock file
 	@echo "sbom: .build/sbom.json"
 
 clean: ## Remove .venv and everything the tools leave behind
-	@rm -rf .venv .build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .build dist tests/interop/node/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find gateway tests $(wildcard bench) -name __pycache__ -prune -exec rm -rf {} +
 
 $(DEV): pyproject.toml uv.lock tools/ensure-venv

@@ -21,9 +21,9 @@ from aio_pika.abc import AbstractConnection
 from bench.nodes import RECIPIENT, SENDER, BenchNode, provision_pair, start
 from gateway import config
 from gateway.messages import AgencyId
+from gateway.tls import broker_context
 from gateway.transport import definitions, topology
 from gateway.transport.definitions import VHOST
-from gateway.transport.tls import client_context
 from tests.certificates import Authority
 from tests.postgres import PostgresServer
 from tests.rabbit import RabbitNode, cluster
@@ -146,7 +146,7 @@ async def _cluster(
     provision_pair(folder, f"amqps://gateway@localhost:{first.port}/{VHOST}", databases)
     for agency in AGENCIES:
         _by_certificate(folder / agency / config.FILE_NAME, agency, members, authority)
-    tls = client_context(authority.ca, certificates / f"{WATCHER}.pem", certificates / f"{WATCHER}-key.pem")
+    tls = broker_context(authority.ca, certificates / f"{WATCHER}.pem", certificates / f"{WATCHER}-key.pem")
     url = f"amqps://{WATCHER}@localhost:{first.port}/{VHOST}"
     return members, lambda: aio_pika.connect(url, ssl_context=tls, auth="EXTERNAL")
 

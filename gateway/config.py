@@ -12,8 +12,8 @@ import re
 import ssl
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args, get_origin
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args, get_origin
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit, urlunsplit
 
 from pydantic import (
     BaseModel,
@@ -26,24 +26,42 @@ from pydantic import (
 )
 
 from gateway.crypto import webhook
-from gateway.crypto.keystore import FileKeyStore
+from gateway.crypto.keystore import FileKeyStore, Kinds
+from gateway.crypto.labels import SUITE_P256
 from gateway.directory.opening import DirectoryPlace
 from gateway.errors import StartupError
+from gateway.hardening import read_secret
 from gateway.http.fhir_routing import Addressing
-from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sensitive
+from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sensitive, field_name
 from gateway.schemas import TYPES
-from gateway.transport.tls import client_context, server_context
+from gateway.tls import broker_context, server_context
+
+if TYPE_CHECKING:
+    from gateway.crypto.token import Token
 
 Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
 MediaType = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}$", to_lower=True)
 ]
+Suite = Literal["HPKE-9-KE", "HPKE-7-KE"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 MailboxId = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_-]{1,100}$")]
 WorkflowId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,255}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,300}$")]
 
 FILE_NAME = "gateway.toml"
+CREDENTIAL = r"^[A-Za-z0-9_.-]{0,100}$"
+"""The name of a systemd credential."""
+
+
+def _url(text: str) -> SplitResult:
+    """The parts of a URL. Raises ValueError, which does not repeat it as the library's own would."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("not a URL") from None
+    return parts
 
 
 class _Section(BaseModel):
@@ -72,13 +90,27 @@ class NodeSection(_Section):
         description="File (mode 0600) that holds the passphrase the private keys are sealed under;"
         " without one or a credential they lie there in plain.",
     )
-    keys_passphrase_credential: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{0,100}$")] = Field(
+    keys_passphrase_credential: Annotated[str, StringConstraints(pattern=CREDENTIAL)] = Field(
         "", description="The same as a systemd credential: its name, in `$CREDENTIALS_DIRECTORY`."
+    )
+    signing_suite: Literal["Ed25519", "ESP256"] = Field(
+        "Ed25519", description="What new signing keys are for; `ESP256` is ECDSA on P-256 (docs/keys.md)."
+    )
+    opening_suites: Annotated[tuple[Suite, ...], Field(min_length=1)] = Field(
+        ("HPKE-9-KE",),
+        description="The suites that new opening keys are made for, one key each: `HPKE-9-KE`, `HPKE-7-KE`"
+        " or both. `gateway keys rotate` puts a change into effect.",
+    )
+    sealing_suites: Annotated[tuple[Suite, ...], Field(min_length=1)] = Field(
+        ("HPKE-9-KE", "HPKE-7-KE"),
+        description="The suites that messages may be sealed with; the strongest of the recipient's is taken."
+        " Without `HPKE-7-KE` nothing is sent to agencies that have no hybrid key.",
     )
     database: str = Field(
         "gateway.db",
         description="The database that `gateway init` made: a path (SQLite, for one process) or a"
-        " postgresql:// URL without a password (for several processes that share the work).",
+        " postgresql:// URL without a password (for several processes that share the work); over a network"
+        " with `?sslmode=verify-full`.",
     )
     database_password_file: Path | None = Field(
         None, description="File that holds the password for a postgresql:// URL."
@@ -92,14 +124,35 @@ class NodeSection(_Section):
     @field_validator("database")
     @classmethod
     def _no_password(cls, value: str) -> str:
-        if is_postgresql(value) and urlsplit(value).password is not None:
+        if is_postgresql(value) and _url(value).password is not None:
             raise ValueError("must not hold a password: name a database_password_file")
+        if is_postgresql(value) and not _is_guarded(value):
+            raise ValueError("over a network needs TLS: add ?sslmode=verify-full (or verify-ca, require)")
         return value
 
     @model_validator(mode="after")
     def _one_passphrase(self) -> Self:
         if self.keys_passphrase_file and self.keys_passphrase_credential:
             raise ValueError("either keys_passphrase_file or keys_passphrase_credential")
+        return self
+
+
+class TokenSection(_Section):
+    """A PKCS#11 token that holds the private keys; with it, new keys are made there (docs/keys.md)."""
+
+    module: Path = Field(description="The vendor's PKCS#11 module, such as /usr/lib/softhsm/libsofthsm2.so.")
+    label: Annotated[str, StringConstraints(min_length=1, max_length=32)] = Field(
+        description="The token's label."
+    )
+    pin_file: Path | None = Field(None, description="File (mode 0600) that holds the user PIN.")
+    pin_credential: Annotated[str, StringConstraints(pattern=CREDENTIAL)] = Field(
+        "", description="The same as a systemd credential: its name, in `$CREDENTIALS_DIRECTORY`."
+    )
+
+    @model_validator(mode="after")
+    def _one_pin(self) -> Self:
+        if (self.pin_file is None) == (self.pin_credential == ""):
+            raise ValueError("either pin_file or pin_credential")
         return self
 
 
@@ -161,7 +214,7 @@ class TransportSection(_Section):
     @classmethod
     def _no_password(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for url in (value,) if isinstance(value, str) else value:
-            parts = urlsplit(url)
+            parts = _url(url)
             if url and parts.scheme not in {"amqp", "amqps"}:
                 raise ValueError("must begin with amqp:// or amqps://")
             if parts.password is not None:
@@ -170,7 +223,7 @@ class TransportSection(_Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        named = [urlsplit(url) for url in (self.url, *self.more_urls)]
+        named = [_url(url) for url in (self.url, *self.more_urls)]
         if len({(one.scheme, one.username, one.path) for one in named}) > 1:
             raise ValueError("url and more_urls must differ in nothing but host and port")
         if (self.cert_file is None) != (self.key_file is None):
@@ -367,7 +420,7 @@ class PushSection(_Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        parts = urlsplit(self.url)
+        parts = _url(self.url)
         if parts.scheme not in {"https", "http"} or not parts.hostname or parts.fragment:
             raise ValueError("url must begin with https:// and name a server")
         if parts.username is not None or parts.password is not None:
@@ -429,6 +482,7 @@ class Settings(_Section):
     """The whole file."""
 
     node: NodeSection
+    token: TokenSection | None = Field(None, description="A PKCS#11 token for the private keys.")
     http: HttpSection = HttpSection()
     transport: TransportSection = TransportSection()
     limits: LimitsSection = LimitsSection()
@@ -458,6 +512,14 @@ class Settings(_Section):
             raise ValueError("folder: each in_dir and out_dir is a folder of its own")
         return self
 
+    @model_validator(mode="after")
+    def _token_does_p256(self) -> Self:
+        if self.token and self.node.opening_suites != (SUITE_P256,):
+            raise ValueError(
+                f'with [token], node.opening_suites must be ["{SUITE_P256}"]: tokens have no other'
+            )
+        return self
+
     def path(self, value: Path) -> Path:
         """A path of the file, made absolute."""
         return (self.base / value).resolve()
@@ -479,19 +541,34 @@ class Settings(_Section):
 
     def key_store(self) -> FileKeyStore:
         """Where the private keys are. Raises StartupError."""
-        return FileKeyStore(self.path(self.node.keys), self._keys_passphrase())
+        made = Kinds(self.node.signing_suite, self.node.opening_suites)
+        open_token = self._open_token if self.token else None
+        return FileKeyStore(self.path(self.node.keys), self._keys_passphrase(), made, open_token)
 
-    def _keys_passphrase(self) -> bytes | None:
-        name = self.node.keys_passphrase_credential
-        if name:
+    def _open_token(self) -> Token:
+        assert self.token is not None
+        try:
+            from gateway.crypto.token import Token  # noqa: PLC0415 - an extra of the package
+        except ImportError:
+            raise StartupError(
+                "keys in a token need PKCS#11: pip install 'referral-gateway[token]'"
+            ) from None
+        pin = self._secret(self.token.pin_file, self.token.pin_credential)
+        return Token(self.path(self.token.module), self.token.label, pin or b"")
+
+    def _keys_passphrase(self) -> bytearray | None:
+        return self._secret(self.node.keys_passphrase_file, self.node.keys_passphrase_credential)
+
+    def _secret(self, file: Path | None, credential: str) -> bytearray | None:
+        """From the file or the systemd credential that is named; None for neither. Raises StartupError."""
+        if credential:
             folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-            if not folder or name in {".", ".."}:
+            if not folder or credential in {".", ".."}:
                 raise StartupError(
-                    f"no credential {name}: run under systemd with LoadCredentialEncrypted={name}"
+                    f"no credential {credential}: run under systemd with LoadCredentialEncrypted={credential}"
                 )
-            return _passphrase(Path(folder) / name, private=False)  # systemd keeps others out
-        file = self.node.keys_passphrase_file
-        return _passphrase(self.path(file), private=True) if file else None
+            return private_bytes(Path(folder) / credential, private=False)  # systemd keeps others out
+        return private_bytes(self.path(file), private=True) if file else None
 
     def directory(self) -> DirectoryPlace:
         """Where the directory is."""
@@ -519,7 +596,7 @@ class Settings(_Section):
         if urlsplit(transport.url).scheme != "amqps":
             return None
         files = (transport.ca_file, transport.cert_file, transport.key_file)
-        return client_context(*(self.path(file) if file else None for file in files))
+        return broker_context(*(self.path(file) if file else None for file in files))
 
     def http_tls(self) -> ssl.SSLContext | None:
         """How the API answers over TLS; None for plain HTTP. Raises StartupError."""
@@ -572,6 +649,15 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _is_guarded(url: str) -> bool:
+    """Whether a database is on this machine, or libpq will insist on TLS."""
+    parts = _url(url)
+    modes = parse_qs(parts.query).get("sslmode", [])
+    hosts = parse_qs(parts.query).get("host", [parts.hostname or ""])
+    here = all(not host or host.startswith("/") or _is_loopback(host) for host in hosts)
+    return here or modes in (["require"], ["verify-ca"], ["verify-full"])
+
+
 def is_postgresql(database: str) -> bool:
     """Whether a database is named by a URL rather than a path."""
     return database.startswith(("postgresql://", "postgres://"))
@@ -590,14 +676,15 @@ def with_password(url: str, password_file: Path) -> str:
     return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
 
 
-def _passphrase(file: Path, *, private: bool) -> bytes:
+def private_bytes(file: Path, *, private: bool) -> bytearray:
+    """A passphrase or PIN from its file; `private`: nobody else may read it. Raises StartupError."""
     try:
-        with file.open("rb") as handle:
+        with file.open("rb", buffering=0) as handle:
             if private and os.fstat(handle.fileno()).st_mode & 0o077:
                 raise StartupError(f"{file} can be read by others: chmod 600 it")
-            return handle.read(4096).strip()
+            return read_secret(handle, 4096)
     except OSError as error:
-        raise StartupError(f"cannot read the passphrase of the keys {file}: {error.strerror}") from None
+        raise StartupError(f"cannot read the secret in {file}: {error.strerror}") from None
 
 
 def split_password(url: str) -> tuple[str, str]:
@@ -626,13 +713,13 @@ def parse(text: str, file: Path) -> Settings:
     """Check the text of a settings file that stands, or will stand, at `file`. Raises StartupError."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # TOMLDecodeError is a ValueError; a number may be too long
         raise StartupError(f"{file} is not valid TOML") from None
     try:
         settings = Settings.model_validate({**data, "base": file.resolve().parent})
     except ValidationError as error:
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
+        where = ".".join(map(field_name, first["loc"]))
         raise StartupError(f"{file}: {where}: {first['msg']} (docs/config.md lists the settings)") from None
     if settings.transport.kind == "rabbitmq" and not settings.transport.url:
         raise StartupError(f"{file}: transport.url: required for rabbitmq")

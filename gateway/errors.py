@@ -118,6 +118,11 @@ CODES: dict[str, Code] = {
     "agreement-not-in-force": Code(
         403, "The sharing agreement is not in force today", "Have the agreement renewed in the directory."
     ),
+    "no-suitable-key": Code(
+        403,
+        "The recipient has no key that this message may be sealed to",
+        "The recipient must add a key of a suite that the sharing agreement and your node allow: docs/keys.md.",
+    ),
     "clock-unsure": Code(
         503,
         "The node's clock jumped",
@@ -154,6 +159,11 @@ CODES: dict[str, Code] = {
         503,
         "The node cannot store anything now",
         "Wait as Retry-After says; the operator's /readyz says more.",
+    ),
+    "key-token-unavailable": Code(
+        503,
+        "The node cannot reach the token that holds its keys",
+        "Wait as Retry-After says, then repeat with the same Idempotency-Key; /readyz says more.",
     ),
     "shutting-down": Code(
         503, "The node is stopping", "Wait as Retry-After says, then repeat with the same Idempotency-Key."

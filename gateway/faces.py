@@ -11,8 +11,9 @@ from gateway.engine.parts import Parts
 from gateway.engine.push import Destination, Pusher
 from gateway.engine.tasks import Tasks
 from gateway.errors import RefusedByUs, StartupError
-from gateway.http.push_client import PushClient, trust
+from gateway.http.push_client import PushClient
 from gateway.messages import AgencyId
+from gateway.tls import web_context
 
 
 class Faces:
@@ -42,7 +43,7 @@ class Faces:
     def _pusher(self, wanted: PushSection) -> Pusher:
         path, fhir = self._settings.path, wanted.kind == "fhir"
         self._need_writer(wanted.format)
-        tls = trust(path(wanted.ca_file) if wanted.ca_file else None)
+        tls = web_context(path(wanted.ca_file) if wanted.ca_file else None)
         url = wanted.url.rstrip("/") + "/$process-message" if fhir else wanted.url
         destination = Destination(
             agency=AgencyId(wanted.agency),

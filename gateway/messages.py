@@ -11,6 +11,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NewType, NoReturn
 
@@ -23,8 +24,26 @@ EnvelopeId = NewType("EnvelopeId", str)
 CaseId = NewType("CaseId", str)
 """A random UUID (version 4) that ties messages about one case together; never derived from a person."""
 
+LAST_TIME = 253_402_300_799_000
+"""The last second that RFC 3339 can write, in 9999."""
+
+_FIELD = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+
 AGENCY_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def moment(at: int) -> datetime:
+    """A time as a date in UTC; one that is later than any date, as peers may state it, as LAST_TIME."""
+    return datetime.fromtimestamp(min(at, LAST_TIME) / 1000, UTC)
+
+
+def field_name(step: object) -> str:
+    """A step to a field, for a refusal: an index, or a name as fields have them; no other is repeated.
+
+    Who sends a document chooses the names of its unknown fields: they may be long, or no names at all.
+    """
+    return str(step) if isinstance(step, int) or _FIELD.fullmatch(str(step)) else "(other)"
 
 
 def new_id() -> str:
@@ -115,6 +134,8 @@ class Reason(StrEnum):
     AGREEMENT_NOT_IN_FORCE = "agreement-not-in-force"
     MORE_THAN_AGREED = "more-than-agreed"
     """It shows more than the agreement shares with this recipient."""
+    WEAKER_THAN_AGREED = "weaker-than-agreed"
+    """It was sealed with a weaker suite than the agreement asks for."""
     ATTACHMENT_MISMATCH = "attachment-mismatch"
     """An attachment did not open, or its size or SHA-256 is not the one signed for."""
     FAULT = "fault"

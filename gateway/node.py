@@ -231,6 +231,7 @@ class Node:
             "store": self.parts.store.healthy,
             "transport": self.parts.transport.connected,
             "directory": self.parts.directory.expires > now_ms(),
+            "keys": self.parts.keys.usable,
             "clock": self.parts.clock_believed(),
             "running": not self._stopping,
         }
@@ -336,4 +337,5 @@ def _rules(settings: Settings) -> Rules:
         concurrency=transport.concurrency,
         checkpoint=int(times.checkpoint * 1000),
         checkpoint_exchange=int(times.checkpoint_exchange * 1000),
+        sealing_suites=settings.node.sealing_suites,
     )

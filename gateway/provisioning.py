@@ -10,13 +10,13 @@ import re
 import time
 import tomllib
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway import config, schemas
-from gateway.crypto.keystore import AgencyKeys
+from gateway.crypto.key_document import AgencyKeys
 from gateway.crypto.labels import SUITE_ML_DSA_65
 from gateway.directory import file as directory_file
 from gateway.directory.break_glass import BreakGlassEntry
@@ -31,6 +31,7 @@ from gateway.directory.model import (
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sector
 from gateway.protocol.break_glass import BreakGlass
+from gateway.protocol.suites import STRONGEST_FIRST
 from gateway.store.opening import create_store
 from gateway.transport.embedded import create_queues
 
@@ -42,6 +43,16 @@ class NewAgency:
     id: AgencyId
     name: str
     sector: Sector
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """The PKCS#11 token that will hold the keys."""
+
+    module: str
+    """An absolute path."""
+    label: str
+    pin_file: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +71,11 @@ class NewAgreement:
     """Field groups of a referral that the recipients are shown; None: everything."""
     break_glass: BreakGlass | None = None
     """Who may open a message in an emergency; None: nobody."""
+    weakest_suite: str | None = None
+    """The weakest suite that a message under it may be sealed with; None: any."""
 
 
-def init_node(
+def init_node(  # noqa: PLR0913 - what `gateway init` is told
     folder: Path,
     agency: NewAgency,
     *,
@@ -74,11 +87,15 @@ def init_node(
     database_password_file: Path | None = None,
     port: int = 8080,
     admin_port: int = 9090,
+    signing_suite: str = "",
+    opening_suites: Sequence[str] = (),
+    token: NewToken | None = None,
 ) -> None:
     """Make a node, or add an agency to one. Raises StartupError; never overwrites keys or a database.
 
-    A node that exists keeps its transport and its ports: only `agency` and `directory` count then.
-    `database` is a postgresql:// URL; without one the node has a SQLite file of its own.
+    A node that exists keeps its transport, ports and suites: only `agency` and `directory` count then.
+    `database` is a postgresql:// URL; without one the node has a SQLite file of its own. Suites that are not
+    named are the settings' defaults.
     A password in `broker` or `database` goes into a file of its own, readable by the owner alone.
     """
     if not AGENCY_ID.fullmatch(agency.id):
@@ -99,9 +116,12 @@ def init_node(
             "node": {
                 "agencies": [agency.id],
                 "directory": directory,
+                "signing_suite": signing_suite or None,
+                "opening_suites": list(opening_suites) or None,
                 "database": database or None,
                 "database_password_file": database_password_file,
             },
+            **({"token": asdict(token)} if token else {}),
             "http": {"port": port, "admin_port": admin_port},
             "transport": {"kind": "embedded", "spool": spool}
             if spool is not None
@@ -158,6 +178,7 @@ def agree(directory: Path, agreement: NewAgreement, *, replies: bool) -> None:
             agreement.lawful_bases,
             agreement.starts,
             agreement.ends,
+            weakest_suite=agreement.weakest_suite,
         )
         directory_file.put_agreement(directory, _agreement(back))
 
@@ -175,6 +196,7 @@ def _agreement(new: NewAgreement) -> AgreementEntry:
             ends=new.ends,
             shares=new.shares,
             break_glass=BreakGlassEntry.of(new.break_glass) if new.break_glass else None,
+            weakest_suite=new.weakest_suite,
         )
     except DirectoryInvalid as error:
         first = error.problems[0]
@@ -204,7 +226,7 @@ def _entry(agency: NewAgency, keys: AgencyKeys) -> AgencyEntry:
 
 def public_keys(keys: AgencyKeys) -> tuple[KeyEntry, ...]:
     """An agency's keys as the directory lists them."""
-    signing = [(key.kid, "sign", "Ed25519", key.public.public_bytes) for key in keys.signing_keys]
+    signing = [(key.kid, "sign", key.public.suite, key.public.public_bytes) for key in keys.signing_keys]
     opening = [(key.kid, "seal", key.suite, key.public.public_bytes) for key in keys.opening.values()]
     return tuple(
         KeyEntry.model_validate(
@@ -222,24 +244,36 @@ def public_keys(keys: AgencyKeys) -> tuple[KeyEntry, ...]:
 def rotate(settings: config.Settings, agency: AgencyId, lead: int, now: int) -> tuple[KeyEntry, ...]:
     """Make new keys, in use `lead` milliseconds from now, and enter them in the directory file.
 
-    Returns entries that somebody else has to enter: all new ones where the directory comes from a mirror.
-    After a rotation that stopped half way it enters what is missing. Raises StartupError.
+    Opening keys of suites that the settings no longer name end then. Returns entries that somebody else has
+    to enter, or to put in the place of those with the same public key: all that is new where the directory
+    comes from a mirror. After a rotation that stopped half way it enters what is missing.
+    Raises StartupError.
     """
     store, file = settings.key_store(), settings.path(settings.node.directory)
+    starts = datetime.fromtimestamp((now + lead) / 1000, UTC)
     if settings.node.directory_mirror:
-        before = {key.public for key in public_keys(store.load(agency))}
+        before = public_keys(store.load(agency))
         after = public_keys(store.rotate(agency, now, now + lead))
-        return tuple(key for key in after if key.public not in before)
+        given_up = directory_file.ended(before, _given_up(settings, after), starts)
+        return tuple(key for key in (*given_up, *after) if key not in before)
     directory = directory_file.load(file)
     listed = {key.public for entry in directory.document.agencies if entry.id == agency for key in entry.keys}
     known = public_keys(store.load(agency))
     if all(key.public in listed for key in known):
         known = public_keys(store.rotate(agency, now, now + lead))
     # What was missing begins as late as what is new: peers must see it first, however old it is here.
-    starts = datetime.fromtimestamp((now + lead) / 1000, UTC)
     missing = [key.model_copy(update={"starts": starts}) for key in known if key.public not in listed]
-    directory_file.put_keys(file, agency, missing)
+    directory_file.put_keys(file, agency, missing, end=_given_up(settings, known), at=starts)
     return ()
+
+
+def _given_up(settings: config.Settings, keys: Sequence[KeyEntry]) -> frozenset[str]:
+    """Suites the settings no longer name: peers would go on sealing to their keys where those are stronger.
+
+    None while these keys lack a suite that is named.
+    """
+    wanted, found = set(settings.node.opening_suites), {key.suite for key in keys}
+    return frozenset(STRONGEST_FIRST) - wanted if wanted <= found else frozenset()
 
 
 def _b64(data: bytes) -> str:

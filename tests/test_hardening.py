@@ -1,13 +1,30 @@
-"""Memory that holds keys and people's data is not written to disk by the system."""
+"""Secrets are not dumped, nor in arguments or the environment; and TLS is as it should be."""
 
 from __future__ import annotations
 
+import ast
+import io
 import re
+import ssl
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+import typer
 
 from bench.nodes import start_pair
+from gateway import config, hardening
+from gateway.cli import app as root
+from gateway.crypto import backup, protected
+from gateway.crypto.keys import OpenFailed
+from gateway.errors import StartupError
+from gateway.messages import AgencyId
+from gateway.tls import broker_context, web_context
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_the_process_says_that_it_may_not_be_dumped() -> None:
@@ -30,3 +47,131 @@ def test_a_node_runs_without_core_dumps(tmp_path: Path) -> None:
     finally:
         for node in nodes:
             node.stop()
+
+
+def test_a_secret_is_read_without_white_space_and_wiped_after_use(tmp_path: Path) -> None:
+    file = tmp_path / "passphrase"
+    file.write_bytes(b" \r\ncorrect horse\n\n")
+    with file.open("rb", buffering=0) as handle:
+        secret = hardening.read_secret(handle, 4096)
+    with hardening.wiped(secret) as held:
+        assert held == b"correct horse"
+    assert secret == bytes(13)
+    with pytest.raises(ZeroDivisionError), hardening.wiped(bytearray(b"x")) as held:
+        _ = 1 / 0
+    assert held == b"\0"
+
+
+def test_the_keys_made_of_passphrases_are_wiped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the real algorithms; what is left in the buffers afterwards is looked at."""
+    made: list[bytearray] = []
+    for module in (protected, backup):
+        monkeypatch.setattr(module, "_N", 1 << 10)
+        monkeypatch.setattr(module, "_key", kept(module._key, made))
+    monkeypatch.setattr(protected, "_LEAST", 1 << 10)
+    passphrase, agency = b"correct horse battery", AgencyId("school")
+    document = protected.protect({"a": 1}, passphrase, agency)
+    assert protected.reveal(document, passphrase, agency) == {"a": 1}
+    with pytest.raises(OpenFailed):
+        protected.reveal(document, passphrase + b"x", agency)
+    file = io.BytesIO()
+    backup.write(file, passphrase, [["a"]])
+    file.seek(0)
+    assert list(backup.read(file, passphrase)) == [["a"]]
+    assert len(made) == 5
+    assert all(key == bytes(32) for key in made)
+
+
+def kept(make: Callable[..., bytearray], made: list[bytearray]) -> Callable[..., bytearray]:
+    def making(*arguments: object) -> bytearray:
+        key = make(*arguments)
+        assert any(key)
+        made.append(key)
+        return key
+
+    return making
+
+
+def sources() -> list[tuple[Path, ast.Module]]:
+    return [(path, ast.parse(path.read_text("utf-8"))) for path in sorted((ROOT / "gateway").rglob("*.py"))]
+
+
+def test_tls_is_set_up_in_one_module() -> None:
+    makers = {"create_default_context", "SSLContext", "wrap_socket", "_create_unverified_context"}
+    calls = {
+        path.relative_to(ROOT).as_posix()
+        for path, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in makers
+    }
+    assert calls == {"gateway/tls.py"}
+
+
+def test_nothing_checks_no_certificate() -> None:
+    for context in (web_context(), broker_context()):
+        assert context.check_hostname
+        assert context.verify_mode is ssl.CERT_REQUIRED
+        assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    for path, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg in {"ssl", "verify", "verify_ssl"}:
+                assert not (isinstance(node.value, ast.Constant) and node.value.value is False), path
+
+
+def test_no_secret_is_read_from_the_environment() -> None:
+    """Other processes, core dumps and `docker inspect` show it."""
+    read = set()
+    for _, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg == "envvar":
+                read.add(ast.literal_eval(node.value))
+            if isinstance(node, ast.Call) and "environ" in ast.unparse(node.func):
+                read.add(ast.literal_eval(node.args[0]))
+            if isinstance(node, ast.Subscript) and "environ" in ast.unparse(node.value):
+                read.add(ast.literal_eval(node.slice))
+            assert not (isinstance(node, ast.Attribute) and node.attr == "getenv")
+    # Folders, addresses and files, of which none is a secret.
+    assert read == {"CREDENTIALS_DIRECTORY", "GATEWAY_NODE", "GATEWAY_URL", "GATEWAY_TOKEN_FILE"}
+
+
+def every_command(app: typer.Typer) -> Iterator[Callable[..., Any]]:
+    for one in app.registered_commands:
+        assert one.callback is not None
+        yield one.callback
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from every_command(group.typer_instance)
+
+
+def test_no_command_takes_a_secret_as_an_argument() -> None:
+    """`ps` shows it. What is secret is named by a file."""
+    secret = re.compile(r"pass(word|phrase)|secret|token|pin|key|credential", re.IGNORECASE)
+    names_only = {"token_label", "token_id", "idempotency_key", "key"}  # `key`: of `sandbox verify`, a key id
+    commands = list(every_command(root))
+    assert len(commands) > 40
+    for command in commands:
+        for name, kind in get_type_hints(command).items():
+            if secret.search(name) and name not in names_only:
+                assert kind in {Path, Path | None, list[Path], list[Path] | None}, (command, name)
+
+
+@pytest.mark.parametrize(
+    ("url", "good"),
+    [
+        ("postgresql://gateway@127.0.0.1/gateway", True),
+        ("postgresql://gateway@localhost:5432/gateway", True),
+        ("postgresql:///gateway?host=/var/run/postgresql", True),
+        ("postgresql://gateway@db.example.org/gateway?sslmode=verify-full", True),
+        ("postgresql://gateway@db.example.org/gateway", False),
+        ("postgresql://gateway@db.example.org/gateway?sslmode=prefer", False),
+        ("postgresql://gateway@127.0.0.1/gateway?host=db.example.org", False),
+        ("postgresql://db.example.org/gateway?sslmode=verify-full&sslmode=disable", False),
+    ],
+)
+def test_a_database_over_a_network_needs_tls(tmp_path: Path, url: str, good: bool) -> None:
+    text = f'[node]\nagencies = ["a"]\ndatabase = "{url}"\n[transport]\nkind = "embedded"\nspool = "spool"\n'
+    if good:
+        config.parse(text, tmp_path / "gateway.toml")
+    else:
+        with pytest.raises(StartupError, match="sslmode"):
+            config.parse(text, tmp_path / "gateway.toml")

@@ -89,6 +89,20 @@ def test_without_apt_it_says_what_to_install(bare: Path) -> None:
     assert "RabbitMQ 3.10 or later" in done.stderr
 
 
+def test_without_node_it_says_that_a_test_will_be_skipped(bare: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(
+        ROOT / "tests" / "interop" / "node",
+        project / "tests" / "interop" / "node",
+        ignore=lambda *_: ["node_modules"],
+    )
+    (project / "tools").mkdir()
+    shutil.copy(ROOT / "tools" / "ensure-node-packages", project / "tools")
+    done = run(project / "tools" / "ensure-node-packages", PATH=str(bare))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "will be skipped" in done.stderr
+
+
 # Skipped tests fail in CI
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from gateway.adapters import fhir_terms as terms
 from gateway.adapters.fhir_read_parts import present
-from gateway.messages import Header
+from gateway.messages import Header, moment
 
 _URI = re.compile(r"\S+")
 _CODE = re.compile(r"\S+(?:\s\S+)*")
@@ -78,8 +78,7 @@ def _clean(value: Any) -> Any:
 
 def instant(milliseconds: int) -> str:
     """A FHIR instant, UTC."""
-    seconds, part = divmod(milliseconds, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{part:03d}Z"
+    return f"{moment(milliseconds):%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
 
 def coding(system: str, code: str, display: str | None = None) -> dict[str, Any]:

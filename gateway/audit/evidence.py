@@ -7,7 +7,6 @@ itself is not in it, nor anything that would open it.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import hashlib
 import json
@@ -108,7 +107,7 @@ def check(document: Any, trusted: Directory | None = None) -> Findings:
     # A log counts as signed by an agency the message was of, not by whoever else is in the directory.
     signers = [agency for agency in _texts(document, "agencies") if agency in parties]
     try:
-        note = read_note(str(document.get("checkpoint")))
+        note = read_note(_checkpoint(document))
         verify_any(note, [p for d in keys_from for signer in signers for p in d.note_keys(AgencyId(signer))])
     except NoteInvalid as error:
         raise EvidenceInvalid(str(error)) from None
@@ -156,7 +155,7 @@ def _check_subjects(entries: Sequence[dict[str, Any]], message_id: str, director
     known = {hashlib.sha256(text.encode()).hexdigest() for text in directories}
     for entry in entries:
         if entry.get("kind") == audit.DIRECTORY_CHANGED:
-            if entry.get("digest") not in known:
+            if str(entry.get("digest")) not in known:
                 raise EvidenceInvalid("the directory is not the one the log says was in use")
         elif entry.get("message_id") != message_id:
             raise EvidenceInvalid("an entry is about another message")
@@ -178,7 +177,7 @@ def _states(entry: dict[str, Any], receipt: Receipt, digest: str) -> bool:
 def _receipt(text: str, directories: Sequence[Directory]) -> tuple[Receipt, str]:
     try:
         cose = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; text that is not ASCII raises another
         raise EvidenceInvalid("a receipt is not base64") from None
     failure = proof.UNKNOWN_KEY
     for one in directories:
@@ -208,14 +207,22 @@ def _entry(value: Any, size: int, root: bytes) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise EvidenceInvalid("an entry is not an entry of an audit log") from None
     if not merkle.verify_inclusion(leaf, index, size, path, root):
-        raise EvidenceInvalid(f"entry {index} does not stand in the log that was signed")
+        which = str(index) if 0 <= index < size else "beyond the last"
+        raise EvidenceInvalid(f"entry {which} does not stand in the log that was signed")
     return entry
+
+
+def _checkpoint(document: dict[str, Any]) -> str:
+    value = document.get("checkpoint")
+    if not isinstance(value, str):
+        raise EvidenceInvalid("it holds no checkpoint")
+    return value
 
 
 def _directory(text: str) -> Directory:
     try:
         return model.parse(text.encode())
-    except DirectoryInvalid:
+    except (DirectoryInvalid, UnicodeEncodeError):
         raise EvidenceInvalid("the directory in it is not valid") from None
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from gateway.audit import merkle
 from gateway.crypto.audit_key import AuditVerifyKey
 from gateway.crypto.keys import VerifyKey
-from gateway.crypto.note import MAX_NOTE, Note, NoteInvalid, NoteKeys, read_note, verify_any
+from gateway.crypto.note import MAX_NOTE, MAX_SIZE, Note, NoteInvalid, NoteKeys, read_note, verify_any
 from gateway.messages import AGENCY_ID
 from gateway.store import audit
 from gateway.store.base import Session
@@ -132,7 +132,7 @@ class _Reading:
         elif value.keys() == {"end"}:
             if value["end"] != self._result.entries:
                 raise LogInvalid(
-                    f"the file says it has {value['end']} entries and holds {self._result.entries}"
+                    f"the file says it has {_shown(value['end'])} entries and holds {self._result.entries}"
                 )
             self._ended = True
         else:
@@ -142,7 +142,7 @@ class _Reading:
         value, expected = _load(number, line), self._result.entries
         if value.get("index") != expected:
             raise LogInvalid(
-                f"line {number}: entry {expected} should stand here, entry {value.get('index')!r:.20} does:"
+                f"line {number}: entry {expected} should stand here, entry {_shown(value.get('index'))} does:"
                 " one was dropped, added or moved"
             )
         leaf = merkle.leaf_hash(line.encode())
@@ -262,6 +262,11 @@ def _head(value: dict[str, Any]) -> dict[str, list[NoteKeys]]:
             raise LogInvalid("a key in the file belongs to no agency")
         keys.setdefault(agency, []).append(pair)
     return keys
+
+
+def _shown(number: object) -> str:
+    """A number of entries, for a person; nothing else that a file may hold is repeated."""
+    return str(number) if type(number) is int and 0 <= number < MAX_SIZE else "?"
 
 
 def _load(number: int, line: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gateway.audit import merkle
 from gateway.audit.merkle import Read
 from gateway.crypto.audit_key import AuditKey
-from gateway.crypto.keys import SigningKey
+from gateway.crypto.keys import Signer
 from gateway.crypto.note import read_note, sign_note
 from gateway.messages import new_id
 from gateway.store import audit
@@ -22,7 +22,7 @@ ORIGIN = "referral-gateway/audit/"
 """Begins the origin of every log; a random identifier follows."""
 _ORIGIN_FACT = "origin"
 
-Signers = Sequence[tuple[SigningKey, AuditKey]]
+Signers = Sequence[tuple[Signer, AuditKey]]
 
 
 def origin(session: Session) -> str:

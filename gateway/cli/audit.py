@@ -15,7 +15,6 @@ from gateway.audit import export, merkle
 from gateway.audit.export import LogInvalid, Verified
 from gateway.audit.log import memory_reader
 from gateway.cli.common import Exit, Json, NodeFolder, fail, show, timestamp
-from gateway.crypto.keystore import FileKeyStore
 from gateway.crypto.note import MAX_NOTE, Note, NoteInvalid, NoteKeys, read_note
 from gateway.directory import file as directory_file
 from gateway.directory.opening import open_directory
@@ -169,7 +168,7 @@ def peers(node: NodeFolder, as_json: Json = False) -> None:
 
 def public_keys(settings: config.Settings) -> dict[str, list[NoteKeys]]:
     """Every pair of keys the node's checkpoints may be signed with. Raises StartupError."""
-    store = FileKeyStore(settings.path(settings.node.keys))
+    store = settings.key_store()
     directory = open_directory(settings.directory()).current
     found: dict[str, list[NoteKeys]] = {}
     for agency in settings.node.agencies:

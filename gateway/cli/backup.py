@@ -18,6 +18,7 @@ from gateway.crypto import backup as sealed
 from gateway.crypto.backup import BackupInvalid
 from gateway.directory.opening import open_directory
 from gateway.errors import StartupError
+from gateway.hardening import Secret, read_secret, wiped
 from gateway.messages import AgencyId
 from gateway.store import audit, dump, reconciliations
 from gateway.store.base import Session
@@ -27,6 +28,8 @@ VERSION = 1
 MARGIN = 10 * 60 * 1000
 """Milliseconds before the backup from which peers are asked: clocks differ."""
 HOUR = 3_600_000
+_LONGEST = 1024 * 1024
+"""Bytes of a passphrase that are read."""
 
 app = typer.Typer(no_args_is_help=True, help="After a restore or a broker's loss: ask the peers.")
 PassphraseFile = Annotated[
@@ -57,7 +60,7 @@ def backup(
     partial = file.with_name(f".{file.name}.partial")
     try:
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
-            with snapshot(settings.database()) as session:
+            with wiped(passphrase), snapshot(settings.database()) as session:
                 sealed.write(output, passphrase, _records(session, created))
             output.flush()
             os.fsync(output.fileno())
@@ -107,7 +110,8 @@ def restore(
         return created, counts
 
     try:
-        created, counts = in_database(database, job)
+        with wiped(passphrase):
+            created, counts = in_database(database, job)
     except BaseException:
         if isinstance(database, Path):  # made a moment ago, by us, and of no use
             for name in (database.name, f"{database.name}-wal", f"{database.name}-shm"):
@@ -213,7 +217,7 @@ def _rows(records: Iterator[Any]) -> Iterator[tuple[str, list[Any]]]:
     raise BackupInvalid("the backup is cut off")
 
 
-def _check(file: Path, passphrase: bytes) -> None:
+def _check(file: Path, passphrase: Secret) -> None:
     """Read a backup to its end. Raises StartupError."""
     try:
         with file.open("rb") as source:
@@ -227,9 +231,10 @@ def _check(file: Path, passphrase: bytes) -> None:
         raise StartupError(f"cannot restore from {file}: {error}") from None
 
 
-def _passphrase(file: Path) -> bytes:
+def _passphrase(file: Path) -> bytearray:
     try:
-        passphrase = file.read_bytes().strip()
+        with file.open("rb", buffering=0) as handle:
+            passphrase = read_secret(handle, _LONGEST)
     except OSError as error:
         raise StartupError(f"cannot read the passphrase file {file}: {error.strerror}") from None
     if len(passphrase) < 16:

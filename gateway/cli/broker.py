@@ -17,10 +17,10 @@ from gateway.cli.common import Exit, Json, fail, show
 from gateway.directory import file as directory_file
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
+from gateway.tls import broker_context
 from gateway.transport import definitions, drift, graveyard, topology
 from gateway.transport.base import TransportError
 from gateway.transport.management import Management, ManagementRefused
-from gateway.transport.tls import client_context
 
 broker_app = typer.Typer(no_args_is_help=True, help="Queues, accounts and permissions on RabbitMQ.")
 
@@ -168,7 +168,7 @@ def _login(url: str, password_file: Path | None, ca: Path | None) -> tuple[str, 
     if config.split_password(url)[1]:
         raise StartupError("--url takes no password, others could see it: use --password-file")
     full = config.with_password(url, password_file) if password_file else url
-    return full, client_context(ca) if url.startswith("amqps://") else None
+    return full, broker_context(ca) if url.startswith("amqps://") else None
 
 
 def _declare(directory: Path, url: str, password_file: Path | None, ca: Path | None) -> None:
@@ -189,7 +189,7 @@ def _plan(
 ) -> _Plan:
     if password_file is None:
         raise StartupError("--management needs --management-password-file")
-    tls = client_context(ca) if management.startswith("https://") else None
+    tls = broker_context(ca) if management.startswith("https://") else None
     client = Management(management, _read(password_file), tls)
     accounts = definitions.accounts(
         sorted(directory_file.load(directory).agencies), _hosted(hosted or []), _passwords(passwords)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection
-from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -13,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from gateway.errors import StartupError
-from gateway.messages import Receipt
+from gateway.messages import Receipt, moment
 
 
 class Exit(IntEnum):
@@ -49,7 +48,7 @@ def read_token(path: Path) -> str:
 
 def timestamp(at: int) -> str:
     """Milliseconds since the epoch as RFC 3339, UTC."""
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def show(value: Any) -> None:

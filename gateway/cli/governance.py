@@ -139,7 +139,7 @@ def _staged(found: Sequence[Staged]) -> None:
 def _public(made: Any, file: Path) -> Any:
     try:
         return made.public(base64.b64decode(json.loads(_bytes(file))["ed25519"], validate=True))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise StartupError(f"{file} is not a public key that `gateway directory key` made") from None
 
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,9 +100,9 @@ def _receipts_in(path: Path) -> list[bytes]:
     except (ValueError, RecursionError):
         return [data]
     found: list[bytes] = []
-    waiting: list[Any] = [document]
+    waiting: deque[Any] = deque([document])
     while waiting:
-        value = waiting.pop(0)
+        value = waiting.popleft()
         if isinstance(value, list):
             waiting += value
         elif isinstance(value, dict):

@@ -71,12 +71,16 @@ def demo(
     shared: Annotated[
         Path, typer.Option(help="Folder with NHS England's own examples, used in addition when it exists.")
     ] = Path("../shared/data"),
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Play in this new folder and leave it there, for a look at what each node holds."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Watch real referrals cross between five agencies: sealed, delivered, declined, refused, receipted."""
     from gateway.demo import run_demo  # noqa: PLC0415
 
-    summary = asyncio.run(run_demo(broker=broker, shared=shared, quiet=as_json))
+    summary = asyncio.run(run_demo(broker=broker, shared=shared, quiet=as_json, keep=keep))
     if as_json:
         typer.echo(summary.to_json())
     if summary.lost or not summary.all_verified:

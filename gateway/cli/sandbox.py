@@ -73,7 +73,7 @@ def _show(file: Path, *, as_json: bool) -> str:
         found, kid = read_statement(document, CONFORMANCE_CONTEXT)
     except OSError as error:
         raise StartupError(f"cannot read {file}: {error.strerror}; `gateway sandbox` writes it") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise StartupError(f"{file} is not JSON") from None
     except StatementInvalid as error:
         fail(str(error), Exit.REFUSED)
@@ -82,11 +82,17 @@ def _show(file: Path, *, as_json: bool) -> str:
     if as_json:
         show(found | {"key": kid})
     else:
-        _print(found, kid)
+        try:
+            lines = _lines(found, kid)
+        except (KeyError, TypeError):
+            fail("what was signed is not a report of the sandbox", Exit.REFUSED)
+        typer.echo("\n".join(lines))
     return kid
 
 
-def _print(found: dict[str, Any], kid: str) -> None:
-    typer.echo(f"{found['agency']}, {found['made']}, gateway {found['gateway']}; signed by key {kid[:16]}")
-    for one in found["exercises"]:
-        typer.echo(f"  {'done' if one['met'] else 'left'}  {one['what']}")
+def _lines(found: dict[str, Any], kid: str) -> list[str]:
+    """A report for a person. Raises KeyError, TypeError when it is none."""
+    head = f"{found['agency']}, {found['made']}, gateway {found['gateway']}; signed by key {kid[:16]}"
+    lines = [head, *(f"  {'done' if one['met'] else 'left'}  {one['what']}" for one in found["exercises"])]
+    # Somebody else's words: none of them may move the cursor of a terminal.
+    return ["".join(c if c.isprintable() else "?" for c in line) for line in lines]

@@ -11,6 +11,7 @@ import typer
 from gateway import config, provisioning
 from gateway.cli import people
 from gateway.cli.common import Json, NodeFolder, show
+from gateway.crypto.labels import SUITE_ESP256, SUITE_P256
 from gateway.directory import file as directory_file
 from gateway.directory.break_glass import BreakGlassEntry
 from gateway.errors import StartupError
@@ -59,20 +60,41 @@ def init(  # noqa: PLR0913 - each is an option a person may type
     ] = None,
     port: Annotated[int, typer.Option(help="Port of the API.")] = 8080,
     admin_port: Annotated[int, typer.Option(help="Port of /metrics, /healthz and /readyz.")] = 9090,
+    signing_suite: Annotated[
+        str, typer.Option(help="What its signing keys are for: Ed25519 or ESP256. [default: Ed25519]")
+    ] = "",
+    opening_suite: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Suite of its opening keys: HPKE-9-KE or HPKE-7-KE; repeat for both. [default: HPKE-9-KE]"
+        ),
+    ] = None,
+    token_module: Annotated[
+        Path | None, typer.Option(help="PKCS#11 module of a token that will hold the keys (docs/keys.md).")
+    ] = None,
+    token_label: Annotated[str, typer.Option(help="That token's label.")] = "",
+    token_pin_file: Annotated[Path | None, typer.Option(help="File that holds its user PIN.")] = None,
 ) -> None:
     """Make a node: keys, database, settings, and its entry in the directory.
 
     Run it again on the same folder with another --agency to let one node serve both; its settings stay.
     """
     if (folder / config.FILE_NAME).exists():
-        if spool or broker or database:
-            raise StartupError(f"the node in {folder} is set up: leave --spool, --broker and --database out")
+        if spool or broker or database or signing_suite or opening_suite or token_module:
+            raise StartupError(
+                f"the node in {folder} is set up: leave --spool, --broker, --database, token and suites out"
+            )
     elif bool(spool) == bool(broker):
         raise StartupError("give either --spool (nodes on one machine) or --broker (RabbitMQ)")
     if config.split_password(broker)[1]:
         raise StartupError("--broker takes no password, others could see it: use --broker-password-file")
     if config.split_password(database)[1]:
         raise StartupError("--database takes no password, others could see it: use --database-password-file")
+    token = None
+    if token_module:
+        if not token_label or not token_pin_file:
+            raise StartupError("--token-module needs --token-label and --token-pin-file")
+        token = provisioning.NewToken(str(token_module.resolve()), token_label, token_pin_file)
     provisioning.init_node(
         folder,
         provisioning.NewAgency(AgencyId(agency), name, sector),
@@ -84,6 +106,9 @@ def init(  # noqa: PLR0913 - each is an option a person may type
         database_password_file=database_password_file,
         port=port,
         admin_port=admin_port,
+        signing_suite=signing_suite or (SUITE_ESP256 if token else ""),
+        opening_suites=opening_suite or ((SUITE_P256,) if token else ()),
+        token=token,
     )
     typer.echo(
         f"{agency} is ready in {folder}: keys, database and {config.FILE_NAME} made, entered in {directory}."
@@ -162,6 +187,12 @@ def directory_agree(  # noqa: PLR0913 - each is an option a person may type
     threshold: Annotated[
         int, typer.Option(help="How many of these roles must approve an emergency opening.", min=2)
     ] = 2,
+    weakest_suite: Annotated[
+        str | None,
+        typer.Option(
+            help="Weakest suite messages may be sealed with: HPKE-9-KE or HPKE-7-KE. [default: any]"
+        ),
+    ] = None,
 ) -> None:
     """Enter a sharing agreement. Without one, nothing is shared.
 
@@ -184,6 +215,7 @@ def directory_agree(  # noqa: PLR0913 - each is an option a person may type
             ends=starts + timedelta(days=days),
             shares=tuple(share) if share is not None else None,
             break_glass=BreakGlass(threshold, tuple(map(_role, break_glass))) if break_glass else None,
+            weakest_suite=weakest_suite,
         ),
         replies=both_ways,
     )
@@ -215,6 +247,7 @@ def directory_show(directory: Directory, as_json: Json = False) -> None:
             f"  under {', '.join(entry.lawful_bases)}  until {entry.ends.date()}"
             + ("" if entry.shares is None else f"  shares {', '.join(views.in_order(entry.shares))}")
             + (f"  break-glass {_of(entry.break_glass)}" if entry.break_glass else "")
+            + (f"  sealed with {entry.weakest_suite} or stronger" if entry.weakest_suite else "")
         )
 
 

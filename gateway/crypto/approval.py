@@ -50,7 +50,7 @@ class Request:
 
 
 def approve(request: Request, key: SigningKey) -> bytes:
-    """One person's approval, at most MAX_APPROVAL bytes. Raises ValueError for what nobody accepts."""
+    """One person's approval, at most MAX_APPROVAL bytes. Raises ValueError if it could never be accepted."""
     if not _is_short(request) or len(request.subject) not in _SUBJECT_LENGTHS:
         raise ValueError("not a request")
     payload = {

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from gateway.crypto import cbor, chunks
 from gateway.errors import RefusedByPeer
+from gateway.hardening import Secret, wiped
 from gateway.messages import EnvelopeId, new_id
 
 _MAGIC: Final = b"RGBACKUP\x01"
@@ -32,25 +33,29 @@ class BackupInvalid(Exception):
     """Not a backup, not whole, or not this passphrase. The text says which, as far as it can be known."""
 
 
-def write(file: BinaryIO, passphrase: bytes, records: Iterable[Any]) -> None:
+def write(file: BinaryIO, passphrase: Secret, records: Iterable[Any]) -> None:
     """Seal records (values that CBOR knows here) into a file."""
     salt, backup_id = os.urandom(_SALT), EnvelopeId(new_id())
     file.write(_MAGIC + salt + uuid.UUID(backup_id).bytes)
-    key = _key(passphrase, salt)
-    for index, (piece, last) in enumerate(_pieces(records)):
-        sealed = chunks.seal_chunk(key, index, last, backup_id, piece)
-        file.write(len(sealed).to_bytes(4, "big") + sealed)
+    with wiped(_key(passphrase, salt)) as key:
+        for index, (piece, last) in enumerate(_pieces(records)):
+            sealed = chunks.seal_chunk(key, index, last, backup_id, piece)
+            file.write(len(sealed).to_bytes(4, "big") + sealed)
 
 
-def read(file: BinaryIO, passphrase: bytes) -> Iterator[Any]:
+def read(file: BinaryIO, passphrase: Secret) -> Iterator[Any]:
     """The records of a backup, one by one. Raises BackupInvalid, also at the end when it is not whole."""
     head = file.read(len(_MAGIC) + _SALT + 16)
     if len(head) != len(_MAGIC) + _SALT + 16 or not head.startswith(_MAGIC):
         raise BackupInvalid("this is not a backup of a gateway, or of a version this one cannot read")
     salt, backup_id = head[len(_MAGIC) : -16], EnvelopeId(str(uuid.UUID(bytes=head[-16:])))
-    key = _key(passphrase, salt)
+    with wiped(_key(passphrase, salt)) as key:
+        yield from _records(_opened(file, key, backup_id))
+
+
+def _records(pieces: Iterable[bytes]) -> Iterator[Any]:
     buffer = bytearray()
-    for piece in _opened(file, key, backup_id):
+    for piece in pieces:
         buffer += piece
         while len(buffer) >= 4:
             length = int.from_bytes(buffer[:4], "big")
@@ -58,14 +63,23 @@ def read(file: BinaryIO, passphrase: bytes) -> Iterator[Any]:
                 raise BackupInvalid("the backup holds a record larger than any")
             if len(buffer) < 4 + length:
                 break
-            yield cbor.decode(bytes(buffer[4 : 4 + length]))
+            yield _record(bytes(buffer[4 : 4 + length]))
             del buffer[: 4 + length]
     if buffer:
         raise BackupInvalid("the backup ends in the middle of a record")
 
 
-def _key(passphrase: bytes, salt: bytes) -> bytes:
-    return Scrypt(salt=salt, length=32, n=_N, r=_R, p=_P).derive(passphrase)
+def _record(data: bytes) -> Any:
+    try:
+        return cbor.decode(data)
+    except cbor.CborError:
+        raise BackupInvalid("the backup holds a record that is none") from None
+
+
+def _key(passphrase: Secret, salt: bytes) -> bytearray:
+    key = bytearray(32)
+    Scrypt(salt=salt, length=len(key), n=_N, r=_R, p=_P).derive_into(passphrase, key)
+    return key
 
 
 def _pieces(records: Iterable[Any]) -> Iterator[tuple[bytes, bool]]:
@@ -80,7 +94,7 @@ def _pieces(records: Iterable[Any]) -> Iterator[tuple[bytes, bool]]:
     yield bytes(buffer), True
 
 
-def _opened(file: BinaryIO, key: bytes, backup_id: EnvelopeId) -> Iterator[bytes]:
+def _opened(file: BinaryIO, key: Secret, backup_id: EnvelopeId) -> Iterator[bytes]:
     """The chunks in order, until the last. A flag in each chunk's nonce says which that is."""
     index = 0
     following = _sealed(file)

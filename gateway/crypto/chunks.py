@@ -16,6 +16,7 @@ from gateway.crypto.keys import OpenFailed
 from gateway.crypto.labels import CHUNK_CONTEXT, TAG_ENCRYPT0
 from gateway.crypto.padding import pad, unpad
 from gateway.errors import RefusedByPeer
+from gateway.hardening import Secret
 from gateway.messages import EnvelopeId, Reason
 
 CHUNK_SIZE = 1024 * 1024
@@ -30,7 +31,7 @@ def new_key() -> bytes:
     return os.urandom(32)
 
 
-def seal_chunk(key: bytes, index: int, last: bool, envelope_id: EnvelopeId, plaintext: bytes) -> bytes:
+def seal_chunk(key: Secret, index: int, last: bool, envelope_id: EnvelopeId, plaintext: bytes) -> bytes:
     """Seal chunk number `index` (from 0), which travels under an envelope id of its own.
 
     Raises ValueError when it is longer than CHUNK_SIZE.
@@ -40,7 +41,7 @@ def seal_chunk(key: bytes, index: int, last: bool, envelope_id: EnvelopeId, plai
     return cose.encrypt0(pad(plaintext, _FULL), key, _nonce(index, last), _context(envelope_id))
 
 
-def open_chunk(key: bytes, index: int, last: bool, envelope_id: EnvelopeId, data: bytes) -> bytes:
+def open_chunk(key: Secret, index: int, last: bool, envelope_id: EnvelopeId, data: bytes) -> bytes:
     """The plaintext of chunk number `index`. Raises RefusedByPeer(ATTACHMENT_MISMATCH)."""
     try:
         padded = cose.decrypt0(data, key, _nonce(index, last), _context(envelope_id))

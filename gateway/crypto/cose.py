@@ -15,20 +15,21 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.crypto import cbor
 from gateway.crypto.cbor import CborError
-from gateway.crypto.keys import OpenFailed, OpeningKey, SealingKey, SigningKey, VerifyKey
+from gateway.crypto.keys import Opener, OpenFailed, SealingKey, Signer, VerifyKey
 from gateway.crypto.labels import (
     A256GCM,
     ALG,
-    ED25519,
     EK,
     HPKE_RECIPIENT,
     IV,
     KID,
+    SIGNING_SUITES,
     SUITES,
     TAG_ENCRYPT,
     TAG_ENCRYPT0,
     TAG_SIGN1,
 )
+from gateway.hardening import Secret
 
 KEY_LENGTH = 32
 """Bytes of a content key: A256GCM."""
@@ -42,19 +43,25 @@ _A256GCM_HEADER = cbor.encode({ALG: A256GCM})
 class Signed:
     """A parsed COSE_Sign1, not yet verified."""
 
+    alg: int
     kid: bytes
     payload: bytes
     signature: bytes
     protected: bytes
 
     def verify(self, key: VerifyKey, context: bytes) -> bool:
-        """Whether `key` signed this payload in this context (RFC 9052 section 4.4)."""
-        return key.verify(self.signature, _to_be_signed(self.protected, context, self.payload))
+        """Whether `key` signed this payload in this context (RFC 9052 section 4.4).
+
+        The algorithm stated must be the key's: whoever wrote the header has nothing to choose.
+        """
+        return self.alg == key.alg and key.verify(
+            self.signature, _to_be_signed(self.protected, context, self.payload)
+        )
 
 
-def sign1(payload: bytes, signer: SigningKey, context: bytes) -> bytes:
+def sign1(payload: bytes, signer: Signer, context: bytes) -> bytes:
     """COSE_Sign1, tagged. `context` is the external_aad that separates kinds of statements."""
-    protected = cbor.encode({ALG: ED25519, KID: signer.kid})
+    protected = cbor.encode({ALG: signer.alg, KID: signer.kid})
     signature = signer.sign(_to_be_signed(protected, context, payload))
     return cbor.encode(cbor.tag(TAG_SIGN1, [protected, {}, payload, signature]))
 
@@ -63,9 +70,9 @@ def parse_sign1(data: bytes) -> Signed:
     """Read a COSE_Sign1. Raises CborError."""
     protected, unprotected, payload, signature = cbor.untag(cbor.decode(data), TAG_SIGN1, 4)
     header = _header(protected, {ALG: int, KID: bytes})
-    if header[ALG] != ED25519 or unprotected != {} or not _all_bytes(payload, signature):
+    if header[ALG] not in SIGNING_SUITES.values() or unprotected != {} or not _all_bytes(payload, signature):
         raise CborError("not a signature of the kind used here")
-    return Signed(header[KID], payload, signature, protected)
+    return Signed(header[ALG], header[KID], payload, signature, protected)
 
 
 def _to_be_signed(protected: bytes, context: bytes, payload: bytes) -> bytes:
@@ -88,7 +95,7 @@ class Encrypted:
     enc: bytes
     sealed_key: bytes
 
-    def open(self, key: OpeningKey) -> bytes:
+    def open(self, key: Opener) -> bytes:
         """The plaintext. Raises OpenFailed."""
         content_key = key.open(self.enc, self.sealed_key, _recipient_info(self.recipient_protected))
         # AESGCM takes shorter keys too; the protected header promises 256 bits.
@@ -160,14 +167,14 @@ def _encrypt_aad(protected: bytes) -> bytes:
     return cbor.encode(["Encrypt", protected, b""])
 
 
-def encrypt0(plaintext: bytes, key: bytes, nonce: bytes, context: bytes) -> bytes:
+def encrypt0(plaintext: bytes, key: Secret, nonce: bytes, context: bytes) -> bytes:
     """COSE_Encrypt0 with A256GCM under a key both sides know. The nonce must be new for the key."""
     aad = cbor.encode(["Encrypt0", _A256GCM_HEADER, context])
     ciphertext = AESGCM(key).encrypt(nonce, plaintext, aad)
     return cbor.encode(cbor.tag(TAG_ENCRYPT0, [_A256GCM_HEADER, {IV: nonce}, ciphertext]))
 
 
-def decrypt0(data: bytes, key: bytes, nonce: bytes, context: bytes) -> bytes:
+def decrypt0(data: bytes, key: Secret, nonce: bytes, context: bytes) -> bytes:
     """The plaintext of a COSE_Encrypt0 made with this nonce. Raises CborError or OpenFailed."""
     protected, unprotected, ciphertext = cbor.untag(cbor.decode(data), TAG_ENCRYPT0, 3)
     if protected != _A256GCM_HEADER or unprotected != {IV: nonce} or not _all_bytes(ciphertext):

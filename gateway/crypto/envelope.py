@@ -15,7 +15,7 @@ from typing import Any
 from gateway.crypto import cbor, cose
 from gateway.crypto.cbor import CborError
 from gateway.crypto.fields import raw_id, read_agency, read_id, read_number, read_text
-from gateway.crypto.keys import OpenFailed, OpeningKey, SealingKey, SigningKey, VerifyKey
+from gateway.crypto.keys import Opener, OpenFailed, SealingKey, Signer, VerifyKey
 from gateway.crypto.labels import ENVELOPE_CONTEXT, ENVELOPE_VERSION, MAX_ENVELOPE, ROUTING
 from gateway.crypto.padding import pad, unpad
 from gateway.errors import RefusedByPeer
@@ -52,9 +52,11 @@ class Opened:
     digest: bytes
     """SHA-256 of the sealed envelope: what receipts are about."""
     signer_kid: bytes
+    suite: str
+    """What it was sealed with."""
 
 
-def seal(header: Header, content: bytes, *, signer: SigningKey, to: SealingKey) -> bytes:
+def seal(header: Header, content: bytes, *, signer: Signer, to: SealingKey) -> bytes:
     """Sign `content` under `header`, pad, and encrypt it to one recipient (docs/envelope.md 2 to 5).
 
     Raises ValueError when the envelope would be longer than MAX_ENVELOPE, which no node opens.
@@ -79,7 +81,7 @@ def open_envelope(
     data: bytes,
     *,
     recipient: AgencyId,
-    keys: Mapping[bytes, OpeningKey],
+    keys: Mapping[bytes, Opener],
     find_verify_key: FindVerifyKey,
 ) -> Opened:
     """Decrypt and authenticate an envelope that arrived for `recipient` (docs/envelope.md section 8).
@@ -109,7 +111,7 @@ def open_envelope(
         raise RefusedByPeer(Reason.READDRESSED, header)
     if (outer.envelope_id, outer.recipient, outer.expires) != (header.envelope_id, recipient, header.expires):
         raise RefusedByPeer(Reason.MISMATCHED, header)
-    return Opened(header, Sensitive(content), hashlib.sha256(data).digest(), signed.kid)
+    return Opened(header, Sensitive(content), hashlib.sha256(data).digest(), signed.kid, parsed.suite)
 
 
 def _parse(data: bytes) -> cose.Encrypted:

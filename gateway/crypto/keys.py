@@ -1,4 +1,4 @@
-"""Keys: signing (Ed25519) and opening (HPKE), private and public, each known by its thumbprint.
+"""Keys: signing (Ed25519, ECDSA P-256) and opening (HPKE), private and public, known by their thumbprints.
 
 Objects hold keys ready for use, so that nothing is parsed on the hot path. Private ones print nothing.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem, x25519
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import XOFHash
 from cryptography.hazmat.primitives.hpke import (
     AEAD,
@@ -33,6 +35,9 @@ from gateway.crypto.labels import (
     KEY_ALG,
     KTY,
     OKP,
+    SIGNING_SUITES,
+    SUITE_ED25519,
+    SUITE_ESP256,
     SUITE_HYBRID,
     SUITE_P256,
     SUITES,
@@ -45,6 +50,10 @@ _SUITES = {
 _ENC_LENGTH = {SUITE_HYBRID: 1120, SUITE_P256: 65}
 """Bytes of the encapsulated key: ML-KEM-768 ciphertext and X25519 share; an uncompressed point."""
 _MLKEM_PUBLIC = 1184
+_POINT = 65
+"""Bytes of an uncompressed P-256 point (SEC 1 section 2.3.3)."""
+SIGNATURE_LENGTH: Final = 64
+"""Bytes of a signature, of either kind."""
 
 
 class OpenFailed(Exception):
@@ -59,57 +68,165 @@ def _thumbprint(key: dict[int, object]) -> bytes:
     return hashlib.sha256(cbor.encode(key)).digest()
 
 
-class VerifyKey:
-    """A public Ed25519 key (RFC 8032)."""
+def _p256_thumbprint(point: bytes) -> bytes:
+    return _thumbprint({KTY: EC2, -1: CRV_P256, -2: point[1:33], -3: point[33:]})
 
-    def __init__(self, key: Ed25519PublicKey) -> None:
+
+def _point(data: bytes) -> ec.EllipticCurvePublicKey:
+    """From an uncompressed point. Raises ValueError for any other form: one key has one encoding."""
+    if len(data) != _POINT or data[0] != 4:
+        raise ValueError("a P-256 public key is an uncompressed point of 65 bytes")
+    return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), data)
+
+
+def _scalar(secret: bytes) -> ec.EllipticCurvePrivateKey:
+    """From 32 bytes. Raises ValueError."""
+    if len(secret) != 32:
+        raise ValueError("a private key has 32 bytes")
+    return ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256R1())
+
+
+class Signer(Protocol):
+    """A private signing key, wherever it lives: all that signing asks of one."""
+
+    @property
+    def kid(self) -> bytes:
+        """Its id: the thumbprint of its public half."""
+        ...
+
+    @property
+    def alg(self) -> int:
+        """Its COSE algorithm."""
+        ...
+
+    @property
+    def public(self) -> VerifyKey:
+        """Its public half."""
+        ...
+
+    def sign(self, data: bytes) -> bytes:
+        """64 bytes, in the form that VerifyKey.verify takes."""
+        ...
+
+
+class Opener(Protocol):
+    """A private HPKE key, wherever it lives: all that opening asks of one."""
+
+    @property
+    def suite(self) -> str:
+        """The suite it is for, such as HPKE-9-KE."""
+        ...
+
+    @property
+    def kid(self) -> bytes:
+        """Its id: the thumbprint of its public half."""
+        ...
+
+    @property
+    def public(self) -> SealingKey:
+        """Its public half."""
+        ...
+
+    def open(self, enc: bytes, sealed: bytes, info: bytes) -> bytes:
+        """The content key. Raises OpenFailed."""
+        ...
+
+
+class VerifyKey:
+    """A public signing key: Ed25519 (RFC 8032), or ECDSA with P-256 and SHA-256 (FIPS 186-5)."""
+
+    def __init__(self, key: Ed25519PublicKey | ec.EllipticCurvePublicKey) -> None:
+        """Raises ValueError for another curve than P-256."""
         self._key = key
-        self.public_bytes = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.kid = _thumbprint({KTY: OKP, -1: CRV_ED25519, -2: self.public_bytes})
+        if isinstance(key, Ed25519PublicKey):
+            self.suite = SUITE_ED25519
+            self.public_bytes = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+            self.kid = _thumbprint({KTY: OKP, -1: CRV_ED25519, -2: self.public_bytes})
+        else:
+            if not isinstance(key.curve, ec.SECP256R1):
+                raise ValueError("not a key on P-256")  # noqa: TRY004 - what is wrong is a value
+            self.suite = SUITE_ESP256
+            self.public_bytes = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+            self.kid = _p256_thumbprint(self.public_bytes)
+        self.alg = SIGNING_SUITES[self.suite]
 
     @classmethod
     def from_public(cls, data: bytes) -> VerifyKey:
-        """From 32 bytes. Raises ValueError."""
+        """From 32 bytes (Ed25519) or an uncompressed point of 65 (P-256): the length says which.
+
+        Raises ValueError.
+        """
+        if len(data) == _POINT:
+            return cls(_point(data))
         return cls(Ed25519PublicKey.from_public_bytes(data))
 
+    @property
+    def spki(self) -> bytes:
+        """The key as a SubjectPublicKeyInfo in DER (RFC 5280 section 4.1)."""
+        return self._key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
     def verify(self, signature: bytes, data: bytes) -> bool:
-        """Whether the signature is this key's over this data."""
+        """Whether the signature, 64 bytes, is this key's over this data."""
+        if len(signature) != SIGNATURE_LENGTH:
+            return False
         try:
-            self._key.verify(signature, data)
+            if isinstance(self._key, Ed25519PublicKey):
+                self._key.verify(signature, data)
+            else:
+                r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+                self._key.verify(encode_dss_signature(r, s), data, ec.ECDSA(hashes.SHA256()))
         except InvalidSignature:
             return False
         return True
 
 
 class SigningKey:
-    """A private Ed25519 key."""
+    """A private signing key in memory."""
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
+    def __init__(self, key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> None:
+        """Raises ValueError for another curve than P-256."""
         self._key = key
         self.public = VerifyKey(key.public_key())
         self.kid = self.public.kid
+        self.alg = self.public.alg
 
     @classmethod
-    def generate(cls) -> SigningKey:
-        """A new key from the system's random source."""
-        return cls(Ed25519PrivateKey.generate())
+    def generate(cls, suite: str = SUITE_ED25519) -> SigningKey:
+        """A new key from the system's random source. Raises ValueError for an unknown suite."""
+        if suite == SUITE_ED25519:
+            return cls(Ed25519PrivateKey.generate())
+        if suite == SUITE_ESP256:
+            return cls(ec.generate_private_key(ec.SECP256R1()))
+        raise ValueError("unknown suite")
 
     @classmethod
-    def from_seed(cls, seed: bytes) -> SigningKey:
-        """From its 32-byte seed. Raises ValueError."""
-        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+    def from_seed(cls, seed: bytes, suite: str = SUITE_ED25519) -> SigningKey:
+        """From its secret: the 32-byte seed of an Ed25519 key, or the P-256 scalar. Raises ValueError."""
+        if suite == SUITE_ED25519:
+            return cls(Ed25519PrivateKey.from_private_bytes(seed))
+        if suite == SUITE_ESP256:
+            return cls(_scalar(seed))
+        raise ValueError("unknown suite")
 
     @property
     def seed(self) -> bytes:
         """The secret itself, for the key store only."""
-        return self._key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+        if isinstance(self._key, Ed25519PrivateKey):
+            return self._key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+        return self._key.private_numbers().private_value.to_bytes(32, "big")
 
     def sign(self, data: bytes) -> bytes:
-        """64 bytes."""
-        return self._key.sign(data)
+        """64 bytes: as RFC 8032 has them, or r and s (RFC 9053 section 2.1)."""
+        if isinstance(self._key, Ed25519PrivateKey):
+            return self._key.sign(data)
+        # The nonce comes from key and data (RFC 6979): a weak random source would give the key away.
+        r, s = decode_dss_signature(
+            self._key.sign(data, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+        )
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
     def __repr__(self) -> str:
-        return f"SigningKey(kid={self.kid.hex()[:16]})"
+        return f"SigningKey({self.public.suite}, kid={self.kid.hex()[:16]})"
 
 
 class SealingKey:
@@ -125,7 +242,7 @@ class SealingKey:
         if suite == SUITE_HYBRID:
             self.kid = _thumbprint({KTY: AKP, KEY_ALG: self.alg, -1: public})
         else:
-            self.kid = _thumbprint({KTY: EC2, -1: CRV_P256, -2: public[1:33], -3: public[33:]})
+            self.kid = _p256_thumbprint(public)
 
     @classmethod
     def from_public(cls, suite: str, data: bytes) -> SealingKey:
@@ -142,9 +259,7 @@ class SealingKey:
             )
             return cls(suite, hybrid, data)
         if suite == SUITE_P256:
-            if len(data) != _ENC_LENGTH[SUITE_P256]:
-                raise ValueError("a P-256 public key is an uncompressed point of 65 bytes")
-            return cls(suite, ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), data), data)
+            return cls(suite, _point(data), data)
         raise ValueError("unknown suite")
 
     def seal(self, content_key: bytes, info: bytes) -> tuple[bytes, bytes]:
@@ -155,7 +270,7 @@ class SealingKey:
 
 
 class OpeningKey:
-    """A private HPKE key."""
+    """A private HPKE key in memory."""
 
     def __init__(self, suite: str, secret: bytes) -> None:
         """From its secret: the 32-byte seed of the hybrid key, or the P-256 scalar. Raises ValueError."""
@@ -166,7 +281,7 @@ class OpeningKey:
         if suite == SUITE_HYBRID:
             self._key, public = _hybrid(secret)
         elif suite == SUITE_P256:
-            self._key = ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256R1())
+            self._key = _scalar(secret)
             public = self._key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
         else:
             raise ValueError("unknown suite")

@@ -11,93 +11,66 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from gateway.crypto import protected
-from gateway.crypto.audit_key import AuditKey
-from gateway.crypto.key_files import decode, encode, sync_folder, write_private
-from gateway.crypto.keys import OpenFailed, OpeningKey, SigningKey
+from gateway.crypto import key_document, protected
+from gateway.crypto.holders import IN_TOKEN, FileHolder, KeyHolder, Row, TokenHolder
+from gateway.crypto.key_document import AgencyKeys
+from gateway.crypto.key_files import sync_folder, write_private
+from gateway.crypto.keys import OpenFailed
+from gateway.crypto.labels import DEFAULT_SUITE, SUITE_ED25519
 from gateway.errors import StartupError
+from gateway.hardening import Secret
 from gateway.messages import AGENCY_ID, AgencyId
 from gateway.protocol.keys import Dates, states
+from gateway.protocol.suites import STRONGEST_FIRST
 
-FORMAT = "referral-gateway-keys"
-VERSION = 2
-"""With lists of keys that have dates. A file is of version 1, one signing key and no dates, until its first
-rotation: an earlier gateway still reads it."""
-_FIRST = 1
-SECRET_LENGTH = 32
-"""Bytes of the HMAC secret: as long as SHA-256's output."""
+if TYPE_CHECKING:
+    from gateway.crypto.token import Token
+
 LARGEST = 1024 * 1024
 """Bytes of a key file."""
 _DAMAGED = "are damaged: restore the file from a backup"
 
 
 @dataclass(frozen=True, slots=True)
-class KeyDates:
-    """Milliseconds since the epoch: when a key was made, and from when on it is used."""
+class Kinds:
+    """What new keys are for: the signing suite, and the suites of opening keys, one key each."""
 
-    created: int
-    starts: int
-
-
-@dataclass(frozen=True, slots=True)
-class AgencyKeys:
-    """The private keys of one agency, ready for use."""
-
-    agency: AgencyId
-    signing: SigningKey = field(repr=False)
-    """The newest, unless the directory says otherwise (engine/keyring.py)."""
-    signing_keys: tuple[SigningKey, ...] = field(repr=False)
-    """Oldest first."""
-    opening: Mapping[bytes, OpeningKey] = field(repr=False)
-    """By key id, older ones included: what was sealed to them still opens."""
-    current_opening: OpeningKey = field(repr=False)
-    idempotency_secret: bytes = field(repr=False)
-    created: int
-    """Milliseconds since the epoch: when the agency's file was made."""
-    dates: Mapping[bytes, KeyDates]
-    """Of each key, by key id."""
-
-    def audit_key(self) -> AuditKey:
-        """The key that signs audit checkpoints beside the signing key."""
-        return AuditKey(self.idempotency_secret)
-
-
-class KeyStore(Protocol):
-    """Holds private keys."""
-
-    def load(self, agency: AgencyId) -> AgencyKeys:
-        """The keys of an agency. Raises StartupError."""
-        ...
+    signing: str = SUITE_ED25519
+    opening: tuple[str, ...] = (DEFAULT_SUITE,)
 
 
 class FileKeyStore:
-    """Keys in files of mode 0600 in one folder; with a passphrase sealed under it, and only so."""
+    """Files of mode 0600 in one folder; with a passphrase sealed under it, and only so.
 
-    def __init__(self, directory: Path, passphrase: bytes | None = None) -> None:
-        """Raises StartupError for a short passphrase."""
+    The keys they tell of may be in a token.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        passphrase: Secret | None = None,
+        new: Kinds | None = None,
+        open_token: Callable[[], Token] | None = None,
+    ) -> None:
+        """With `open_token` new keys are made in that token. Raises StartupError for a short passphrase."""
         self._directory = directory
+        self._new = new or Kinds()
         self._passphrase = None if passphrase is None else protected.check_passphrase(passphrase)
+        self._open_token = open_token
+        self._token: Token | None = None
+        self._in_file = FileHolder()
 
     def create(self, agency: AgencyId, now: int) -> AgencyKeys:
         """Make an agency's keys. Raises StartupError rather than overwrite any."""
         if not AGENCY_ID.fullmatch(agency):
             raise StartupError("an agency identifier is lower-case letters, digits and hyphens")
-        signing, opening = SigningKey.generate(), OpeningKey.generate()
-        document = {
-            "format": FORMAT,
-            "version": _FIRST,
-            "agency": agency,
-            "created": now,
-            "signing": encode(signing.seed),
-            "opening": [{"suite": opening.suite, "secret": encode(opening.secret), "created": now}],
-            "idempotency_secret": encode(os.urandom(SECRET_LENGTH)),
-        }
-        # A link is atomic and fails if the name is taken, where a rename would overwrite.
-        self._write(agency, document, os.link)
+        with self._made() as (signing, opening):
+            # A link is atomic and fails if the name is taken, where a rename would overwrite.
+            self._write(agency, key_document.new(agency, now, signing, opening), os.link)
         return self.load(agency)
 
     def protect(self, agency: AgencyId) -> bool:
@@ -146,50 +119,61 @@ class FileKeyStore:
             temporary.unlink(missing_ok=True)
 
     def load(self, agency: AgencyId) -> AgencyKeys:
-        """See KeyStore.load."""
+        """The keys of an agency. Raises StartupError."""
         return self._agency_keys(agency, self._open(agency, self._file(agency)))
 
     def _agency_keys(self, agency: AgencyId, document: Any) -> AgencyKeys:
         try:
-            document = _dated(document)
-            if (document["format"], document["version"], document["agency"]) != (FORMAT, VERSION, agency):
-                raise ValueError
-            signing = [SigningKey.from_seed(decode(one["secret"])) for one in document["signing"]]
-            opening = [OpeningKey(one["suite"], decode(one["secret"])) for one in document["opening"]]
-            kids = [*(key.kid for key in signing), *(key.kid for key in opening)]
-            rows = [*document["signing"], *document["opening"]]
-            times = [KeyDates(one["created"], one["starts"]) for one in rows]
-            secret, created = decode(document["idempotency_secret"]), document["created"]
-            all_times = (created, *(time for one in times for time in (one.created, one.starts)))
-            if len(secret) != SECRET_LENGTH or not all(type(time) is int for time in all_times):
-                raise ValueError
-            return AgencyKeys(
-                agency,
-                signing[-1],
-                tuple(signing),
-                {key.kid: key for key in opening},
-                opening[-1],
-                secret,
-                created,
-                dict(zip(kids, times, strict=True)),
-            )
+            return key_document.read(document, agency, self._holder_of)
         except (KeyError, IndexError, TypeError, ValueError):
             raise StartupError(f"the keys {self._path(agency)} {_DAMAGED}") from None
 
     def rotate(self, agency: AgencyId, now: int, starts: int) -> AgencyKeys:
-        """Add a signing and an opening key, in use from `starts` on; older ones stay. Raises StartupError."""
-        signing, opening = SigningKey.generate(), OpeningKey.generate()
-        dates = {"created": now, "starts": starts}
+        """Add a signing and opening keys, in use from `starts` on; older ones stay. Raises StartupError."""
         with self._changing(agency):
             document = self._open(agency, self._file(agency))
             before = self._agency_keys(agency, document)
             if any(one.starts > now for one in before.dates.values()):
                 raise StartupError(f"keys of {agency} are pending already: rotate again once they are active")
-            document = _dated(document)
-            document["signing"].append({"secret": encode(signing.seed), **dates})
-            document["opening"].append({"suite": opening.suite, "secret": encode(opening.secret), **dates})
-            self._write(agency, document, os.replace)
+            with self._made() as (signing, opening):
+                changed = key_document.add(document, signing, opening, now=now, starts=starts)
+                self._write(agency, changed, os.replace)
         return self.load(agency)
+
+    @property
+    def usable(self) -> bool:
+        """False while the token that holds keys does not answer."""
+        return self._token is None or self._token.usable
+
+    def check(self) -> None:
+        """See whether a token that did not answer does now."""
+        if self._token is not None:
+            self._token.check()
+
+    @contextmanager
+    def _made(self) -> Iterator[tuple[Row, list[Row]]]:
+        """Rows of new keys; of the opening ones the strongest comes last. If it fails they go again."""
+        holder: KeyHolder = TokenHolder(self._opened_token()) if self._open_token else self._in_file
+        rows: list[Row] = []
+        try:
+            rows.append(holder.make_signing(self._new.signing)[0])
+            suites = [suite for suite in reversed(STRONGEST_FIRST) if suite in self._new.opening]
+            rows += [holder.make_opening(suite)[0] for suite in suites]
+            yield rows[0], rows[1:]
+        except BaseException:
+            for row in rows:
+                holder.destroy(row)
+            raise
+
+    def _holder_of(self, row: Row) -> KeyHolder:
+        return TokenHolder(self._opened_token()) if IN_TOKEN in row else self._in_file
+
+    def _opened_token(self) -> Token:
+        if self._open_token is None:
+            raise StartupError("these keys are in a token: name it in the section [token] of the settings")
+        if self._token is None:
+            self._token = self._open_token()
+        return self._token
 
     @contextmanager
     def _changing(self, agency: AgencyId) -> Iterator[None]:
@@ -267,13 +251,19 @@ class FileKeyStore:
         rows = []
         for agency in self.agencies():
             keys = self.load(agency)
-            signing = [(key.kid, "Ed25519") for key in keys.signing_keys]
+            signing = [(key.kid, key.public.suite) for key in keys.signing_keys]
             opening = [(key.kid, key.suite) for key in keys.opening.values()]
-            for use, found in (("sign", signing), ("seal", opening)):
+            groups = [("sign", "", signing)]
+            for suite in STRONGEST_FIRST:
+                # One suite's keys do not take over from another's, unless the settings gave that one up.
+                rivals = [one for one in opening if one[1] == suite or suite not in self._new.opening]
+                groups.append(("seal", suite, rivals))
+            for use, shown, found in groups:
                 dates = [keys.dates[kid] for kid, _ in found]
                 stated = states([Dates(one.starts) for one in dates], now)
                 for (kid, suite), one, state in zip(found, dates, stated, strict=True):
-                    rows.append(_row(agency, use, suite, kid, state, one.created))
+                    if shown in {"", suite}:
+                        rows.append(_row(agency, use, suite, kid, state, one.created))
         return rows
 
     def _path(self, agency: AgencyId) -> Path:
@@ -288,17 +278,4 @@ def _row(agency: AgencyId, use: str, suite: str, kid: bytes, state: str, created
         "kid": kid.hex(),
         "state": state,
         "created": str(created),
-    }
-
-
-def _dated(document: Any) -> Any:
-    """A document of version 1 as one of version 2; any other as it is. Raises KeyError, TypeError."""
-    if document["version"] != _FIRST:
-        return document
-    created = document["created"]
-    return {
-        **document,
-        "version": VERSION,
-        "signing": [{"secret": document["signing"], "created": created, "starts": created}],
-        "opening": [{**one, "starts": one["created"]} for one in document["opening"]],
     }

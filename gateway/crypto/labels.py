@@ -25,6 +25,9 @@ A256GCM: Final = 3
 ED25519: Final = -19
 """Ed25519, fully specified: RFC 9864 section 2.2. Not the older EdDSA (-8), which RFC 9864 deprecates because
 it leaves the curve to the key: here one number means one algorithm, and a reader has nothing to choose."""
+ESP256: Final = -9
+"""ECDSA with P-256 and SHA-256, fully specified: RFC 9864 section 2.1. Not the older ES256 (-7), for the same
+reason. Its signatures are r and s, 32 bytes each (RFC 9053 section 2.1)."""
 HPKE_7_KE: Final = 53
 """DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: draft-ietf-cose-hpke (assumed value)."""
 HPKE_9_KE: Final = 57
@@ -35,6 +38,11 @@ SUITE_P256: Final = "HPKE-7-KE"
 DEFAULT_SUITE: Final = SUITE_HYBRID
 """Hybrid, so that what is recorded today stays closed if either ML-KEM or X25519 falls."""
 SUITES: Final = {SUITE_HYBRID: HPKE_9_KE, SUITE_P256: HPKE_7_KE}
+
+SUITE_ED25519: Final = "Ed25519"
+SUITE_ESP256: Final = "ESP256"
+SIGNING_SUITES: Final = {SUITE_ED25519: ED25519, SUITE_ESP256: ESP256}
+"""What messages and receipts are signed with: each name, as the directory writes it, and its algorithm."""
 
 # --- COSE_Key parameters: RFC 9052 section 7.1, RFC 9053 section 7; kty 7 from draft-ietf-cose-dilithium ---
 KTY: Final = 1
@@ -68,6 +76,7 @@ AUDIT_KEY_CONTEXT: Final = b"referral-gateway audit key v1"
 # --- signed notes: https://c2sp.org/signed-note ---
 NOTE_ED25519: Final = b"\x01"
 """Signature type of Ed25519."""
+# ECDSA has signature type 0x02, but its key id is made of the key alone: gateway/crypto/note.py.
 NOTE_ML_DSA_65: Final = b"\xffreferral-gateway ML-DSA-65"
 """Signature type of ML-DSA-65 (FIPS 204) over the note's text, empty context: none is assigned, so 0xff and a
 longer name, as the specification recommends."""

@@ -1,7 +1,7 @@
 """Checkpoints as signed notes: https://c2sp.org/tlog-checkpoint, https://c2sp.org/signed-note.
 
-Three lines (origin, size, root) and, for each agency of the node, two signature lines: Ed25519 with the key
-its receipts are signed with, and ML-DSA-65, so that evidence lasts. Both must verify.
+Three lines (origin, size, root) and, for each agency of the node, two signature lines: Ed25519 or ECDSA with
+the key its receipts are signed with, and ML-DSA-65, so that evidence lasts. Both must verify.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
 from gateway.crypto.audit_key import AuditKey, AuditVerifyKey
-from gateway.crypto.keys import SigningKey, VerifyKey
-from gateway.crypto.labels import NOTE_ED25519, NOTE_ML_DSA_65
+from gateway.crypto.keys import Signer, VerifyKey
+from gateway.crypto.labels import ED25519, NOTE_ED25519, NOTE_ML_DSA_65
 
 MAX_NOTE = 64 * 1024
 """Bytes of a note: a pair of signature lines has less than 5,000."""
@@ -36,7 +38,7 @@ class NoteInvalid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NoteKeys:
-    """What verifies an agency's signature. Without an audit key only Ed25519 is asked for."""
+    """What verifies an agency's signature. Without an audit key only the signing key is asked for."""
 
     signing: VerifyKey
     audit: AuditVerifyKey | None = None
@@ -56,16 +58,21 @@ class Note:
     def verify(self, keys: NoteKeys) -> None:
         """Whether the agency of these keys signed it, with all of them. Raises NoteInvalid."""
         data = self.text.encode()
-        self._check(data, _key_id(self.origin, NOTE_ED25519, keys.signing.public_bytes), keys.signing)
-        if keys.audit is not None:
-            self._check(data, _key_id(self.origin, NOTE_ML_DSA_65, keys.audit.public_bytes), keys.audit)
+        signing, audit = keys.signing, keys.audit
+        signatures = self._signatures(_signing_key_id(self.origin, signing))
+        if not all(signing.verify(_raw(signing, one), data) for one in signatures):
+            raise NoteInvalid(BAD_SIGNATURE)
+        if audit is not None:
+            signatures = self._signatures(_key_id(self.origin, NOTE_ML_DSA_65, audit.public_bytes))
+            if not all(audit.verify(one, data) for one in signatures):
+                raise NoteInvalid(BAD_SIGNATURE)
 
-    def _check(self, data: bytes, key_id: bytes, key: VerifyKey | AuditVerifyKey) -> None:
+    def _signatures(self, key_id: bytes) -> list[bytes]:
+        """Those of a key, one at least. Raises NoteInvalid."""
         mine = [one for name, found, one in self.signatures if (name, found) == (self.origin, key_id)]
         if not mine:
             raise NoteInvalid(NOT_SIGNED)
-        if not all(key.verify(one, data) for one in mine):
-            raise NoteInvalid(BAD_SIGNATURE)
+        return mine
 
 
 def verify_any(note: Note, keys: Sequence[NoteKeys]) -> None:
@@ -80,17 +87,16 @@ def verify_any(note: Note, keys: Sequence[NoteKeys]) -> None:
     raise failure
 
 
-def sign_note(origin: str, size: int, root: bytes, signers: Sequence[tuple[SigningKey, AuditKey]]) -> str:
+def sign_note(origin: str, size: int, root: bytes, signers: Sequence[tuple[Signer, AuditKey]]) -> str:
     """A checkpoint, signed with every pair of keys."""
     text = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
     data, lines = text.encode(), ""
     for signing, audit in signers:
-        for kind, public, signature in (
-            (NOTE_ED25519, signing.public.public_bytes, signing.sign(data)),
-            (NOTE_ML_DSA_65, audit.public.public_bytes, audit.sign(data)),
+        for key_id, signature in (
+            (_signing_key_id(origin, signing.public), _written(signing.public, signing.sign(data))),
+            (_key_id(origin, NOTE_ML_DSA_65, audit.public.public_bytes), audit.sign(data)),
         ):
-            signed = base64.b64encode(_key_id(origin, kind, public) + signature).decode()
-            lines += f"— {origin} {signed}\n"
+            lines += f"— {origin} {base64.b64encode(key_id + signature).decode()}\n"
     return f"{text}\n{lines}"
 
 
@@ -118,6 +124,31 @@ def read_note(note: str) -> Note:
 
 def _key_id(name: str, kind: bytes, public: bytes) -> bytes:
     return hashlib.sha256(name.encode() + b"\n" + kind + public).digest()[:4]
+
+
+def _signing_key_id(name: str, key: VerifyKey) -> bytes:
+    """ECDSA, signature type 0x02: the hash of the key alone, in DER."""
+    if key.alg == ED25519:
+        return _key_id(name, NOTE_ED25519, key.public_bytes)
+    return hashlib.sha256(key.spki).digest()[:4]
+
+
+def _written(key: VerifyKey, signature: bytes) -> bytes:
+    """A signature as a note has it: ECDSA's in DER (RFC 3279 section 2.2.3), as that type was first made."""
+    if key.alg == ED25519:
+        return signature
+    return encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
+
+
+def _raw(key: VerifyKey, written: bytes) -> bytes:
+    """The same back; no bytes, which verify nowhere, for what is not DER or no signature on P-256."""
+    if key.alg == ED25519:
+        return written
+    try:
+        r, s = decode_dss_signature(written)
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    except (ValueError, OverflowError):
+        return b""
 
 
 def _decode(text: str) -> bytes:

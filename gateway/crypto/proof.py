@@ -12,7 +12,7 @@ from gateway.crypto import cbor, cose
 from gateway.crypto.cbor import CborError
 from gateway.crypto.envelope import FindVerifyKey
 from gateway.crypto.fields import raw_id, read_agency, read_bytes, read_id, read_number, read_text
-from gateway.crypto.keys import SigningKey
+from gateway.crypto.keys import Signer
 from gateway.crypto.labels import MAX_RECEIPT, RECEIPT_CONTEXT, RECEIPT_VERSION
 from gateway.errors import ReceiptInvalid
 from gateway.messages import EnvelopeId, MessageId, Quorum, Receipt, Stage, read_reason
@@ -33,7 +33,7 @@ _REASON, _VIEW, _AGREEMENT, _APPROVALS = range(10, 14)
 _LABELS = frozenset(range(_VERSION, _AT + 1))
 
 
-def sign_receipt(receipt: Receipt, signer: SigningKey) -> bytes:
+def sign_receipt(receipt: Receipt, signer: Signer) -> bytes:
     """The receipt as a COSE_Sign1, at most MAX_RECEIPT bytes."""
     payload: dict[int, Any] = {
         _VERSION: RECEIPT_VERSION,

@@ -20,6 +20,7 @@ from gateway.crypto import cbor, cose
 from gateway.crypto.key_files import decode, encode
 from gateway.crypto.labels import KEY_FILE_CONTEXT
 from gateway.errors import StartupError
+from gateway.hardening import Secret, wiped
 from gateway.messages import AgencyId
 
 FORMAT: Final = "referral-gateway-keys-protected"
@@ -35,18 +36,18 @@ _NONCE: Final = bytes(cose.NONCE_LENGTH)
 """The same each time: the salt makes every key a fresh one, which seals once."""
 
 
-def check_passphrase(passphrase: bytes) -> bytes:
+def check_passphrase(passphrase: Secret) -> Secret:
     """The passphrase, if it is long enough. Raises StartupError."""
     if len(passphrase) < SHORTEST_PASSPHRASE:
         raise StartupError(f"the passphrase of the keys must have {SHORTEST_PASSPHRASE} characters or more")
     return passphrase
 
 
-def protect(document: Mapping[str, Any], passphrase: bytes, agency: AgencyId) -> dict[str, Any]:
+def protect(document: Mapping[str, Any], passphrase: Secret, agency: AgencyId) -> dict[str, Any]:
     """The document of a protected file that holds this one. Raises StartupError for a short passphrase."""
     salt = os.urandom(_SALT)
-    key = _key(check_passphrase(passphrase), salt, _N)
-    sealed = cose.encrypt0(json.dumps(document).encode(), key, _NONCE, _context(agency, salt, _N))
+    with wiped(_key(check_passphrase(passphrase), salt, _N)) as key:
+        sealed = cose.encrypt0(json.dumps(document).encode(), key, _NONCE, _context(agency, salt, _N))
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -61,7 +62,7 @@ def is_protected(document: Any) -> bool:
     return isinstance(document, dict) and document.get("format") == FORMAT
 
 
-def reveal(document: Mapping[str, Any], passphrase: bytes, agency: AgencyId) -> Any:
+def reveal(document: Mapping[str, Any], passphrase: Secret, agency: AgencyId) -> Any:
     """The document inside. Raises OpenFailed for another passphrase or an altered file, else ValueError."""
     costs = document.get("scrypt")
     if document.keys() != {"format", "version", "agency", "scrypt", "sealed"} or not isinstance(costs, dict):
@@ -75,12 +76,14 @@ def reveal(document: Mapping[str, Any], passphrase: bytes, agency: AgencyId) -> 
     salt = decode(costs.get("salt"))
     if len(salt) != _SALT or costs != {"salt": costs["salt"], "n": n, "r": _R, "p": _P}:
         raise ValueError("not a cost that is taken here")
-    key = _key(passphrase, salt, n)
-    return json.loads(cose.decrypt0(decode(document["sealed"]), key, _NONCE, _context(agency, salt, n)))
+    with wiped(_key(passphrase, salt, n)) as key:
+        return json.loads(cose.decrypt0(decode(document["sealed"]), key, _NONCE, _context(agency, salt, n)))
 
 
-def _key(passphrase: bytes, salt: bytes, n: int) -> bytes:
-    return Scrypt(salt=salt, length=32, n=n, r=_R, p=_P).derive(passphrase)
+def _key(passphrase: Secret, salt: bytes, n: int) -> bytearray:
+    key = bytearray(cose.KEY_LENGTH)
+    Scrypt(salt=salt, length=len(key), n=n, r=_R, p=_P).derive_into(passphrase, key)
+    return key
 
 
 def _context(agency: AgencyId, salt: bytes, n: int) -> bytes:

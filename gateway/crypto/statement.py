@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from gateway.crypto import cose
 from gateway.crypto.cbor import CborError
-from gateway.crypto.keys import SigningKey, VerifyKey
+from gateway.crypto.keys import Signer, VerifyKey
 
 CONFORMANCE_CONTEXT: Final = b"referral-gateway conformance report v1"
 """external_aad of a conformance report's signature: it can stand in for no receipt and no envelope."""
@@ -22,7 +22,7 @@ class StatementInvalid(Exception):
     """The statement does not hold; the argument says why, in words of our own."""
 
 
-def sign_statement(statement: Mapping[str, Any], signer: SigningKey, context: bytes) -> dict[str, str]:
+def sign_statement(statement: Mapping[str, Any], signer: Signer, context: bytes) -> dict[str, str]:
     """The statement in a COSE_Sign1, and the public key that verifies it; both base64url."""
     payload = json.dumps(statement, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
     return {
@@ -45,7 +45,12 @@ def read_statement(document: Any, context: bytes) -> tuple[dict[str, Any], str]:
         raise StatementInvalid("this is not a signed statement") from None
     if signed.kid != key.kid or not signed.verify(key, context):
         raise StatementInvalid("the signature does not verify")
-    statement: dict[str, Any] = json.loads(signed.payload)
+    try:
+        statement = json.loads(signed.payload)
+    except (ValueError, RecursionError):
+        statement = None
+    if not isinstance(statement, dict):  # the key is the document's own: anybody may sign anything
+        raise StatementInvalid("what was signed is not a statement")
     return statement, key.kid.hex()
 
 

@@ -7,7 +7,7 @@ import base64
 import contextlib
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from gateway.demo.search import traces
 from gateway.demo.story import Sent, Story
 from gateway.demo.world import STOP_TIMEOUT, World, five_agencies
 from gateway.directory import file as directory_file
-from gateway.errors import ReceiptInvalid
+from gateway.errors import ReceiptInvalid, StartupError
 from gateway.messages import Stage
 from gateway.transport.tap import RabbitTap, Seen, SpoolTap
 
@@ -51,14 +51,14 @@ class Summary:
         return json.dumps(asdict(self), indent=2)
 
 
-async def run_demo(*, broker: str, shared: Path, quiet: bool) -> Summary:
-    """Play the demo in a temporary folder and leave nothing behind. Raises StartupError."""
-    with tempfile.TemporaryDirectory(prefix="gateway-demo-") as name:
+async def run_demo(*, broker: str, shared: Path, quiet: bool, keep: Path | None = None) -> Summary:
+    """Play the demo in `keep`, or in a temporary folder that is removed afterwards. Raises StartupError."""
+    with _stage(keep) as folder:
         screen = Screen(quiet=quiet)
         screen.say(
             "Five agencies: keys, directory, sharing agreements, a node each, in a process of its own ..."
         )
-        async with five_agencies(Path(name), broker) as world:
+        async with five_agencies(folder, broker) as world:
             tap = RabbitTap(broker, sorted(world.nodes)) if broker else SpoolTap(world.spool)
             async with _tapped(tap) as seen:
                 story = Story(world, on_change=lambda: screen.table(story.book))
@@ -74,6 +74,24 @@ async def _play(story: Story, shared: Path) -> int:
     with contextlib.suppress(TimeoutError):  # a step that never happens is what `lost` is for
         await story.play(shared)
     return sum(1 for sent in story.book if sent.message_id and not sent.final)
+
+
+def _stage(keep: Path | None) -> contextlib.AbstractContextManager[Path]:
+    if keep is None:
+        return _temporary()
+    try:
+        keep.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        raise StartupError(f"{keep} exists: name a folder that does not") from None
+    except OSError as error:
+        raise StartupError(f"cannot make {keep}: {error.strerror}") from None
+    return contextlib.nullcontext(keep)
+
+
+@contextlib.contextmanager
+def _temporary() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="gateway-demo-") as name:
+        yield Path(name)
 
 
 @contextlib.asynccontextmanager

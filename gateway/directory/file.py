@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +25,7 @@ from gateway.directory.model import (
 )
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
+from gateway.protocol.suites import at_least
 
 LIFETIME = timedelta(days=365)
 """How long a directory written here is good for; every edit renews it."""
@@ -122,14 +123,26 @@ def put_agency(path: Path, entry: AgencyEntry) -> None:
     _edit(path, lambda d: {"agencies": (*(a for a in d.agencies if a.id != entry.id), entry)})
 
 
-def put_keys(path: Path, agency: AgencyId, keys: Sequence[KeyEntry]) -> None:
-    """Add public keys to an agency's entry; those that stand there stay as they are. Raises StartupError."""
+def put_keys(
+    path: Path, agency: AgencyId, keys: Sequence[KeyEntry], *, end: Collection[str] = (), at: datetime
+) -> None:
+    """Add public keys to an agency's entry; those that stand there stay as they are. Raises StartupError.
+
+    But opening keys of the suites in `end` are sealed to no longer than until `at`.
+    """
 
     def change(entry: AgencyEntry) -> tuple[KeyEntry, ...]:
         known = {key.public for key in entry.keys}
-        return (*entry.keys, *(key for key in keys if key.public not in known))
+        return (*ended(entry.keys, end, at), *(key for key in keys if key.public not in known))
 
     _edit_keys(path, agency, change)
+
+
+def ended(keys: Iterable[KeyEntry], suites: Collection[str], at: datetime) -> Iterator[KeyEntry]:
+    """These keys; opening keys of these suites end at `at`, if not before."""
+    for key in keys:
+        over = key.use != "seal" or key.suite not in suites or (key.ends is not None and key.ends <= at)
+        yield key if over else key.model_copy(update={"ends": at})
 
 
 def revoke_key(path: Path, agency: AgencyId, kid: bytes, now: datetime) -> None:
@@ -140,6 +153,9 @@ def revoke_key(path: Path, agency: AgencyId, kid: bytes, now: datetime) -> None:
         if not found:
             raise StartupError(f"{agency} has no such key in {path}: `gateway keys list` shows them")
         left = [key for key in entry.keys if key.use == found[0].use and key.kid != kid]
+        if found[0].use == "seal" and found[0].ends is None:
+            # With a weaker one left, revoking would quietly make all that follows easier to read.
+            left = [key for key in left if key.suite in at_least(found[0].suite)]
         if not any(not key.revoked and key.starts <= now for key in left):
             raise StartupError(
                 f"no other key of {agency} is in force for this: run `gateway keys rotate --lead 0` first"

@@ -22,14 +22,15 @@ from tuf.api.exceptions import (
 )
 from tuf.ngclient import FetcherInterface, Updater
 
-from gateway.directory.model import Directory, DirectoryInvalid, parse
+from gateway.directory.model import LARGEST, Directory, DirectoryInvalid, parse
 from gateway.directory.repository import METADATA, TARGET, TARGETS
 from gateway.errors import StartupError
 
-LARGEST: Final = 16 * 1024 * 1024
-"""Bytes of a file from the mirror."""
+_PIECE: Final = 64 * 1024
 GOOD: Final = "good.json"
 """When the last good copy expires, beside that copy."""
+_DAMAGED: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What a last good copy that is not whole raises."""
 
 
 class DirectoryMirror:
@@ -48,7 +49,10 @@ class DirectoryMirror:
             self._root = root.read_bytes()
         except OSError as error:
             raise StartupError(f"cannot read the directory's root {root}: {error.strerror}") from None
-        scheme = urlsplit(mirror).scheme
+        try:
+            scheme = urlsplit(mirror).scheme
+        except ValueError:
+            scheme = "?"
         if scheme not in {"", "https", "http"}:
             raise StartupError("the directory's mirror is a folder or an https:// URL")
         cache.mkdir(parents=True, exist_ok=True)
@@ -120,7 +124,7 @@ class DirectoryMirror:
             kept = json.loads((self._cache / GOOD).read_bytes())
             self._bytes = kept["directory"].encode()
             return parse(self._bytes, until=int(kept["until"]))
-        except (OSError, ValueError, KeyError, TypeError, DirectoryInvalid):
+        except (OSError, *_DAMAGED, DirectoryInvalid):
             return None
 
 
@@ -128,11 +132,14 @@ class _Folder(FetcherInterface):
     """A mirror that is a folder."""
 
     def _fetch(self, url: str) -> Iterator[bytes]:
+        left = LARGEST
         try:
             with Path(url).open("rb") as file:
-                data = file.read(LARGEST)
+                # In pieces: a reader that may have LARGEST bytes sets so many aside first.
+                while left > 0 and (data := file.read(min(left, _PIECE))):
+                    left -= len(data)
+                    yield data
         except FileNotFoundError:
             raise DownloadHTTPError("not there", 404) from None
         except OSError:
             raise DownloadError("the folder cannot be read") from None
-        yield data

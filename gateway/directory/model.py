@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     StringConstraints,
     ValidationError,
@@ -26,15 +27,20 @@ from pydantic_core import PydanticCustomError
 
 from gateway.crypto.audit_key import AuditVerifyKey
 from gateway.crypto.keys import SealingKey, VerifyKey
-from gateway.crypto.labels import SUITE_ML_DSA_65
+from gateway.crypto.labels import SIGNING_SUITES, SUITE_ML_DSA_65, SUITES
 from gateway.crypto.note import NoteKeys
 from gateway.directory.break_glass import BreakGlassEntry
-from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Problem, Purpose, Sector
+from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Problem, Purpose, Sector, field_name
 from gateway.protocol import views
 from gateway.protocol.break_glass import BreakGlass
 from gateway.protocol.policy import Agency, Agreement, Allowed, Denied, Question, decide
+from gateway.protocol.suites import STRONGEST_FIRST
 
 Id = Annotated[str, StringConstraints(pattern=f"^{AGENCY_ID.pattern}$")]
+LARGEST: Final = 16 * 1024 * 1024
+"""Bytes of a directory."""
+_MOST_PROBLEMS = 1000
+"""Listed of one document: each takes much more memory than what it is about."""
 Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -54,7 +60,7 @@ class KeyEntry(_Part):
     """A public key of an agency."""
 
     use: Literal["sign", "seal", "audit"]
-    suite: Literal["Ed25519", "HPKE-9-KE", "HPKE-7-KE", "ML-DSA-65"]
+    suite: Literal["Ed25519", "ESP256", "HPKE-9-KE", "HPKE-7-KE", "ML-DSA-65"]
     public: Annotated[str, StringConstraints(max_length=4096)]
     """Base64url without padding."""
     starts: datetime
@@ -81,7 +87,7 @@ class KeyEntry(_Part):
         """The key's id; none for an audit key. Raises ValueError when it does not fit its suite."""
         if self.suite == SUITE_ML_DSA_65:
             return b""
-        if self.suite == "Ed25519":
+        if self.suite in SIGNING_SUITES:
             return VerifyKey.from_public(self.public_bytes).kid
         return SealingKey.from_public(self.suite, self.public_bytes).kid
 
@@ -118,6 +124,8 @@ class AgreementEntry(_Part):
     """Field groups of a referral that the recipients are shown; without it, everything."""
     break_glass: Annotated[BreakGlassEntry | None, Field(exclude_if=lambda value: value is None)] = None
     """Not written while there is none: nodes of earlier versions refuse fields they do not know."""
+    weakest_suite: Literal["HPKE-9-KE", "HPKE-7-KE"] | None = None
+    """The weakest suite that a message under it may be sealed with; without it, any."""
 
     @model_validator(mode="after")
     def _has_groups(self) -> Self:
@@ -136,8 +144,9 @@ class DirectoryDocument(_Part):
     format: Literal["referral-gateway-directory"] = "referral-gateway-directory"
     version: Literal[1] = 1
     expires: datetime
-    agencies: tuple[AgencyEntry, ...] = ()
-    agreements: tuple[AgreementEntry, ...] = ()
+    # The first that does not fit ends the reading: a list of all would be larger than the document by far.
+    agencies: Annotated[tuple[AgencyEntry, ...], FailFast()] = ()
+    agreements: Annotated[tuple[AgreementEntry, ...], FailFast()] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,31 +193,36 @@ class Directory:
     def _load_keys(self, document: DirectoryDocument) -> list[Problem]:
         problems = []
         for i, entry in enumerate(document.agencies):
-            agency = AgencyId(entry.id)
+            uses: dict[bytes, str] = {}
             for j, key in enumerate(entry.keys):
-                starts, ends = _ms(key.starts), _ms(key.ends) if key.ends else NEVER
                 try:
-                    if key.use == "sign" and key.suite == "Ed25519":
-                        verify = VerifyKey.from_public(key.public_bytes)
-                        if not key.revoked:
-                            self._verify[agency, verify.kid] = _TimedVerifyKey(verify, starts, ends)
-                        continue
-                    if key.use == "audit" and key.suite == SUITE_ML_DSA_65:
-                        self._audit.setdefault(agency, []).append(
-                            AuditVerifyKey.from_public(key.public_bytes)
-                        )
-                        continue
-                    if key.use == "seal" and key.suite not in {"Ed25519", SUITE_ML_DSA_65}:
-                        sealing = SealingKey.from_public(key.suite, key.public_bytes)
-                        if not key.revoked:
-                            self._seal.setdefault(agency, []).append((starts, ends, sealing))
-                        continue
+                    kid = self._load_key(AgencyId(entry.id), key)
+                    fits = kid is not None and (kid == b"" or uses.setdefault(kid, key.use) == key.use)
                 except ValueError:
-                    pass
-                problems.append(
-                    Problem(f"/agencies/{i}/keys/{j}", "a public key that fits its use and suite")
-                )
+                    fits = False
+                if not fits:
+                    problems.append(
+                        Problem(f"/agencies/{i}/keys/{j}", "a public key that fits its use and suite")
+                    )
         return problems
+
+    def _load_key(self, agency: AgencyId, key: KeyEntry) -> bytes | None:
+        """Take in a key; its id (empty: an audit key), or None when it does not fit. Raises ValueError."""
+        starts, ends = _ms(key.starts), _ms(key.ends) if key.ends else NEVER
+        if key.use == "sign" and key.suite in SIGNING_SUITES:
+            verify = VerifyKey.from_public(key.public_bytes)
+            if not key.revoked:
+                self._verify[agency, verify.kid] = _TimedVerifyKey(verify, starts, ends)
+            return verify.kid if verify.suite == key.suite else None
+        if key.use == "audit" and key.suite == SUITE_ML_DSA_65:
+            self._audit.setdefault(agency, []).append(AuditVerifyKey.from_public(key.public_bytes))
+            return b""
+        if key.use == "seal" and key.suite in SUITES:
+            sealing = SealingKey.from_public(key.suite, key.public_bytes)
+            if not key.revoked:
+                self._seal.setdefault(agency, []).append((starts, ends, sealing))
+            return sealing.kid
+        return None
 
     def ask(self, question: Question, now: int) -> Allowed | Denied:
         """The policy's answer under this directory."""
@@ -241,10 +255,19 @@ class Directory:
             for audit in audits or [None]
         ]
 
-    def sealing_key(self, agency: AgencyId, now: int) -> SealingKey | None:
-        """The newest key in force that envelopes to this agency are sealed to."""
-        usable = [(starts, key) for starts, ends, key in self._seal.get(agency, ()) if starts <= now < ends]
-        return max(usable, key=lambda pair: pair[0])[1] if usable else None
+    def sealing_key(
+        self, agency: AgencyId, now: int, suites: Collection[str] = STRONGEST_FIRST
+    ) -> SealingKey | None:
+        """The key in force that an envelope to this agency is sealed to, of these suites.
+
+        Of its keys the one of the strongest suite, of those the newest.
+        """
+        usable = [
+            (-STRONGEST_FIRST.index(key.suite), starts, key)
+            for starts, ends, key in self._seal.get(agency, ())
+            if starts <= now < ends and key.suite in suites
+        ]
+        return max(usable, key=lambda one: one[:2])[2] if usable else None
 
 
 def _agreement(entry: AgreementEntry) -> Agreement:
@@ -259,11 +282,14 @@ def _agreement(entry: AgreementEntry) -> Agreement:
         ends=_ms(entry.ends),
         shares=None if entry.shares is None else views.in_order(entry.shares),
         break_glass=entry.break_glass.rule() if entry.break_glass is not None else None,
+        weakest_suite=entry.weakest_suite,
     )
 
 
 def parse(data: bytes, until: int | None = None) -> Directory:
     """Read a directory document; for `until` see Directory. Raises DirectoryInvalid."""
+    if len(data) > LARGEST:
+        raise DirectoryInvalid([Problem("", "larger than any directory")])
     try:
         return Directory(DirectoryDocument.model_validate_json(data), until)
     except ValidationError as error:
@@ -280,5 +306,7 @@ def make_agreement(**fields: object) -> AgreementEntry:
 
 def problems_of(error: ValidationError) -> list[Problem]:
     """Field and rule of each error, without the input (pydantic keeps it in `errors()` otherwise)."""
+    if error.error_count() > _MOST_PROBLEMS:
+        return [Problem("", "too many problems")]
     details = error.errors(include_input=False, include_context=False, include_url=False)
-    return [Problem("/" + "/".join(str(step) for step in item["loc"]), item["type"]) for item in details]
+    return [Problem("/" + "/".join(map(field_name, item["loc"])), item["type"]) for item in details]

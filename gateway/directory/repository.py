@@ -7,8 +7,8 @@ on whatever machines they like, and then published. Nothing here needs a network
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,6 @@ from typing import Any, Final, TypeVar
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
-from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
 from gateway.crypto import governance
@@ -40,6 +39,7 @@ LIFETIMES: Final[Mapping[str, timedelta]] = {
 }
 """How long each is good for: a mirror that is frozen is found out after a fortnight."""
 
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 T = TypeVar("T", Root, Targets, Snapshot, Timestamp)
 
 
@@ -182,7 +182,11 @@ class Repository:
         metadata = (
             next((one for one in self._staged() if one.signed.type == Targets.type), None) if staged else None
         )
-        return parse(self._target((metadata or self._published(Targets)).signed)).document
+        data = self._target((metadata or self._published(Targets)).signed)
+        try:
+            return parse(data).document
+        except DirectoryInvalid:
+            raise StartupError(f"the directory in {self._folder} is not valid") from None
 
     def status(self) -> dict[str, Any]:
         """Versions, dates, key ids and thresholds, for a person or a program."""
@@ -246,8 +250,11 @@ class Repository:
         return Staged(role, metadata.signed.version, len(least.signed), least.threshold)
 
     def _target(self, targets: Targets) -> bytes:
-        wanted = targets.targets[TARGET]
-        digest = wanted.hashes["sha256"]
+        wanted = targets.targets.get(TARGET)
+        digest = wanted.hashes.get("sha256", "") if wanted else ""
+        # It becomes part of a file's name, and a staged file comes from others.
+        if wanted is None or not _DIGEST.fullmatch(digest):
+            raise StartupError(f"the targets in {self._folder} list no directory")
         for file in (self._folder / STAGED / TARGET, self._folder / TARGETS / f"{digest}.{TARGET}"):
             if file.exists():
                 data = file.read_bytes()
@@ -305,10 +312,13 @@ def _check(directory: bytes) -> None:
 
 def _read(file: Path) -> Metadata[Any]:
     try:
-        return Metadata.from_bytes(file.read_bytes())
+        metadata = Metadata.from_bytes(file.read_bytes())
+        # Made once here: JSON has numbers and text that the canonical form, which is signed, has not.
+        _ = metadata.signed_bytes
+        return metadata
     except OSError as error:
         raise StartupError(f"cannot read {file}: {error.strerror}") from None
-    except (DeserializationError, ValueError, json.JSONDecodeError):
+    except (RepositoryError, ValueError):
         raise StartupError(f"{file} is not TUF metadata") from None
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from gateway.crypto import proof
 from gateway.crypto.approval import ApprovalInvalid, Request
 from gateway.crypto.break_glass import check_quorum, confirm
-from gateway.crypto.keystore import AgencyKeys
+from gateway.crypto.key_document import AgencyKeys
 from gateway.directory.model import Directory
 from gateway.engine.parts import Parts
 from gateway.engine.receipting import receipt_for

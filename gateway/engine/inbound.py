@@ -29,7 +29,8 @@ from gateway.errors import RefusedByPeer, Unavailable
 from gateway.messages import AgencyId, Content, EnvelopeId, Header, Reason, Stage
 from gateway.protocol import retry
 from gateway.protocol.deadlines import judge
-from gateway.protocol.policy import Denied, Question
+from gateway.protocol.policy import TOO_WEAK, Denied, Question
+from gateway.protocol.suites import at_least
 from gateway.store import dead_letters, inbox, notes, receipts
 from gateway.store.base import Session
 from gateway.store.dead_letters import Refused
@@ -227,6 +228,8 @@ class Arrivals:
         )
         if isinstance(answer, Denied):
             raise RefusedByPeer(answer.reason)
+        if opened.suite not in at_least(answer.weakest_suite):
+            raise RefusedByPeer(TOO_WEAK.reason)
         if not schemas.is_known(header.type, header.version):
             raise RefusedByPeer(Reason.UNKNOWN_TYPE)
         try:

@@ -40,7 +40,8 @@ from gateway.messages import (
     new_id,
 )
 from gateway.protocol.policy import CODES as POLICY_CODES
-from gateway.protocol.policy import Denied, Question
+from gateway.protocol.policy import TOO_WEAK, Allowed, Denied, Question
+from gateway.protocol.suites import at_least
 from gateway.store import audit, idempotency, outbox, receipts
 from gateway.store.base import Session
 from gateway.store.claims import Claim
@@ -358,12 +359,25 @@ class Intake:
             answer = directory.ask(question, now)
             if isinstance(answer, Denied):
                 raise RefusedByUs(answer.code, problems=[Problem(f"/to/{i}", answer.code)])
-            key = directory.sealing_key(recipient, now)
-            if key is None:
-                problem = Problem(f"/to/{i}", "an encryption key in force in the directory")
-                raise RefusedByUs("unknown-recipient", problems=[problem])
+            key = self._sealing_key(i, recipient, answer, now)
             recipients.append((recipient, key, answer.shares, answer.agreement))
         return recipients
+
+    def _sealing_key(self, i: int, recipient: AgencyId, answer: Allowed, now: int) -> SealingKey:
+        """The key to seal to, of a suite that agreement and settings allow. Raises RefusedByUs."""
+        directory, agreed = self._parts.directory, at_least(answer.weakest_suite)
+        ours = [suite for suite in agreed if suite in self._parts.rules.sealing_suites]
+        key = directory.sealing_key(recipient, now, ours)
+        if key is not None:
+            return key
+        if directory.sealing_key(recipient, now) is None:
+            problem = Problem(f"/to/{i}", "an encryption key in force in the directory")
+            raise RefusedByUs("unknown-recipient", problems=[problem])
+        if directory.sealing_key(recipient, now, agreed) is None:
+            rule = f"an encryption key of suite {' or '.join(agreed)}, as the agreement asks"
+        else:
+            rule = "an encryption key of a suite in node.sealing_suites of the sender's node"
+        raise RefusedByUs(TOO_WEAK.code, problems=[Problem(f"/to/{i}", rule)])
 
     def _seal(
         self, message: OutboundMessage, checked: _Checked, attachments: Sequence[SealedUpload]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from gateway.crypto.keystore import AgencyKeys, FileKeyStore
+from gateway.crypto.key_document import AgencyKeys
+from gateway.crypto.keystore import FileKeyStore
 from gateway.directory.model import Directory
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
@@ -32,6 +33,12 @@ class KeyRing(Mapping[AgencyId, AgencyKeys]):
                 except StartupError:
                     on_refused()
         self.choose(directory, now)
+        self._store.check()
+
+    @property
+    def usable(self) -> bool:
+        """False while a token that holds keys does not answer."""
+        return self._store.usable
 
     def choose(self, directory: Directory, now: int) -> None:
         """Sign with the newest key that the directory has in force: peers refuse any it does not list."""

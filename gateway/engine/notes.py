@@ -25,7 +25,11 @@ ROUND = 64
 def seal_note(
     parts: Parts, kind: str, agency: AgencyId, recipient: AgencyId, payload: bytes
 ) -> Sealed | None:
-    """A note ready to be published; None while the directory lists no key to seal it to."""
+    """A note ready to be published; None while the directory lists no key to seal it to.
+
+    `sealing_suites` does not count: a note holds nothing of a message's content, and whoever was let send one
+    must get its receipts.
+    """
     now = parts.now()
     key = parts.directory.sealing_key(recipient, now)
     if key is None:

@@ -14,7 +14,7 @@ from gateway.adapters.base import AdapterError
 from gateway.adapters.letter import MEDIA_TYPE as LETTER
 from gateway.crypto import chunks, content, envelope
 from gateway.crypto.envelope import FindVerifyKey
-from gateway.crypto.keystore import AgencyKeys
+from gateway.crypto.key_document import AgencyKeys
 from gateway.engine.break_glass import Opening
 from gateway.engine.folder_files import extension
 from gateway.errors import RefusedByPeer

@@ -37,6 +37,8 @@ class Rules:
     concurrency: int
     checkpoint: int
     checkpoint_exchange: int
+    sealing_suites: tuple[str, ...]
+    """Suites that messages may be sealed with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ def _load(path: Path) -> list[dict[str, Any]]:
         _principals(entries)
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise StartupError(f"the tokens {path} cannot be read or are damaged") from None
     return list(entries)
 

@@ -12,6 +12,7 @@ import aiohttp
 
 from gateway.adapters.base import Native
 from gateway.messages import Problem
+from gateway.tls import web_context
 
 TIMEOUT = 120.0
 """Seconds for one request, attachments included."""
@@ -136,7 +137,9 @@ class Client:
     @contextlib.asynccontextmanager
     async def _ask(self, method: str, path: str, **arguments: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=web_context()), timeout=self._timeout
+            )
         headers = self._headers | arguments.pop("headers", {})
         try:
             async with self._session.request(

@@ -59,6 +59,7 @@ FROM_GATEWAY: dict[str, str] = {
     "unknown-recipient": "to-address",
     "no-agreement": "not-allowed",
     "agreement-not-in-force": "not-allowed",
+    "no-suitable-key": "not-allowed",
     "type-not-accepted": "not-allowed",
 }
 """Errors of the node that MESH has a name for; the others keep their own code (docs/api.md)."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
 from gateway.http.mesh_errors import MeshRefusal
+from gateway.messages import moment
 
 FIELDS: dict[str, tuple[str, int]] = {
     "fileName": ("Mex-FileName", 300),
@@ -98,14 +98,14 @@ def described(fields: Mapping[str, Any]) -> dict[str, str]:
 
 def stamp(at: int) -> str:
     """A moment (milliseconds since the epoch) as MESH writes it in headers and version 1."""
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y%m%d%H%M%S")
+    return moment(at).strftime("%Y%m%d%H%M%S")
 
 
 def iso(at: int) -> str:
     """The same as version 2 writes it (RFC 3339)."""
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def http_date(at: int) -> str:
     """The same as HTTP writes it (RFC 9110 section 5.6.7)."""
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    return moment(at).strftime("%a, %d %b %Y %H:%M:%S GMT")

@@ -12,12 +12,9 @@ import io
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import aiohttp
-
-from gateway.errors import StartupError
 
 LARGEST: Final = 64 * 1024
 """Bytes of an answer's body that are read."""
@@ -43,16 +40,6 @@ class NoAnswer(Exception):
     def __init__(self, *, late: bool) -> None:
         super().__init__()
         self.late = late
-
-
-def trust(ca_file: Path | None) -> ssl.SSLContext:
-    """TLS 1.2 or later; the machine's authorities, or those in a PEM file. Raises StartupError."""
-    try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca_file)
-    except (OSError, ssl.SSLError):
-        raise StartupError(f"cannot use the authorities in {ca_file}: not readable, or not PEM") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 class PushClient:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
 from typing import Any
 
 from gateway.http.ports import (
@@ -14,11 +13,12 @@ from gateway.http.ports import (
     OpenedMessage,
     SignedReceipt,
 )
+from gateway.messages import moment
 
 
 def time(at: int) -> str:
     """RFC 3339, UTC, milliseconds."""
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def receipt(one: SignedReceipt) -> dict[str, Any]:

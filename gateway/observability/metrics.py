@@ -143,7 +143,7 @@ METRICS: tuple[Metric, ...] = (
         "gauge",
         "1 while this part can do its work: what /readyz says.",
         ("part",),
-        ("store", "transport", "directory", "clock", "running"),
+        ("store", "transport", "directory", "keys", "clock", "running"),
     ),
     Metric("transport_connected", "gauge", "1 while the transport is usable."),
     Metric("directory_expires_seconds", "gauge", "Time until the directory expires; negative afterwards."),

@@ -47,6 +47,8 @@ class Agreement:
     """The field groups of a referral that a recipient is shown (views.py); None: everything."""
     break_glass: BreakGlass | None = None
     """Who may open a message of this agreement in an emergency; None: nobody."""
+    weakest_suite: str | None = None
+    """The weakest suite a message may be sealed with (suites.py); None: any."""
 
     def covers(self, question: Question) -> bool:
         """Everything but the dates fits."""
@@ -80,6 +82,8 @@ class Allowed:
     """See Agreement.shares."""
     break_glass: BreakGlass | None = None
     """See Agreement.break_glass."""
+    weakest_suite: str | None = None
+    """See Agreement.weakest_suite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ UNKNOWN_BASIS = Denied("unknown-lawful-basis", Reason.NO_AGREEMENT)
 TYPE_NOT_ACCEPTED = Denied("type-not-accepted", Reason.UNKNOWN_TYPE)
 NO_AGREEMENT = Denied("no-agreement", Reason.NO_AGREEMENT)
 NOT_IN_FORCE = Denied("agreement-not-in-force", Reason.AGREEMENT_NOT_IN_FORCE)
+TOO_WEAK = Denied("no-suitable-key", Reason.WEAKER_THAN_AGREED)
+"""Said once there is an agreement: by the sender of the recipient's keys, by the recipient of an envelope."""
 CODES = frozenset(
     denied.code
     for denied in (
@@ -107,6 +113,7 @@ CODES = frozenset(
         TYPE_NOT_ACCEPTED,
         NO_AGREEMENT,
         NOT_IN_FORCE,
+        TOO_WEAK,
     )
 )
 """Every problem code the policy says no with."""
@@ -134,6 +141,6 @@ def decide(
     for agreement in agreements:
         if agreement.covers(question):
             if agreement.starts <= now < agreement.ends:
-                return Allowed(agreement.id, agreement.shares, agreement.break_glass)
+                return Allowed(agreement.id, agreement.shares, agreement.break_glass, agreement.weakest_suite)
             lapsed = True
     return NOT_IN_FORCE if lapsed else NO_AGREEMENT

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 
 from gateway.errors import StartupError
+from gateway.tls import broker_context
 from gateway.transport.base import TransportError, TransportUnavailable
 from gateway.transport.definitions import Document
 from gateway.transport.topology import EXCHANGE, PROBE
@@ -41,7 +42,7 @@ class Management:
         self._base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/api"
         self.user = parts.username
         self._auth = aiohttp.encode_basic_auth(parts.username, password)
-        self._tls = tls
+        self._tls = tls or broker_context()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -118,7 +119,7 @@ class Management:
         assert self._session is not None
         try:
             async with self._session.request(
-                method, self._base + path, json=body, ssl=self._tls or True, allow_redirects=False
+                method, self._base + path, json=body, ssl=self._tls, allow_redirects=False
             ) as answer:
                 if answer.status in {401, 403}:
                     raise ManagementRefused("the management account or its password is not accepted")

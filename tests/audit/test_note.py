@@ -35,6 +35,38 @@ def test_the_note_of_golang_org_x_mod_sumdb_verifies() -> None:
     assert signature[:4].hex() == "c74f20a3"
 
 
+def test_the_ecdsa_note_of_transparency_dev_verifies() -> None:
+    # The example of github.com/transparency-dev/formats/note, made by Sigstore's log; the verifier is
+    # rekor.sigstore.dev+c0d23d6a+ and these bytes: signature type 0x02, then a SubjectPublicKeyInfo.
+    spki = base64.b64decode(
+        "AjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABNhtmPtrWm3U1eQXBogSMdGvXwBcK5AW5i0hrZLOC96l+smGNM7nwZ4QvFK/4sueRoVj"
+        "//QP22Ni4Qt9DPfkWLc="
+    )
+    signature = base64.b64decode(
+        "wNI9ajBEAiARInWIWyCdyG27CO6LPnPekyw20qO0YJfoaPaowGp/XgIgc+qEHS3+GKVClgqq20uDLet7MCoTURUCRdxwWBHHufk="
+    )
+    name, text = "rekor.sigstore.dev", "Rekor\n798034\nf+7CoKgXKE/tNys9TTXcr/ad6U/K3xvznmzew9y6SP0=\n"
+    key = VerifyKey.from_public(spki[-65:])
+    Note(name, 0, b"", text, ((name, signature[:4], signature[4:]),)).verify(NoteKeys(key))
+    assert (spki[:1], key.spki) == (b"\x02", spki[1:])
+    with pytest.raises(NoteInvalid, match=BAD_SIGNATURE):
+        Note(name, 0, b"", text.upper(), ((name, signature[:4], signature[4:]),)).verify(NoteKeys(key))
+
+
+def test_a_node_that_signs_with_p256_signs_checkpoints_with_it() -> None:
+    signing = SigningKey.from_seed(b"\x01" * 32, "ESP256")
+    note = sign_note(ORIGIN, 7, bytes(32), [(signing, AUDIT), (SIGNING, AUDIT)])
+    for public in (signing.public, SIGNING.public):
+        read_note(note).verify(NoteKeys(public, AUDIT.public))
+    line = note.splitlines()[4]
+    written = base64.b64decode(line.split(" ")[2])
+    for wrong in (written[:4], written[:4] + signing.sign(note.encode()), written + b"\0", written[:-1]):
+        with pytest.raises(NoteInvalid, match=BAD_SIGNATURE):
+            read_note(note.replace(line, f"— {ORIGIN} {base64.b64encode(wrong).decode()}")).verify(
+                NoteKeys(signing.public, AUDIT.public)
+            )
+
+
 def test_a_checkpoint_is_three_lines_and_two_signatures() -> None:
     text, _, signatures = NOTE.partition("\n\n")
     assert text == f"{ORIGIN}\n7\n{base64.b64encode(bytes(32)).decode()}"

@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem, x25519
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import XOFHash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -53,12 +54,19 @@ def verify(data: bytes, public: bytes, context: bytes) -> bytes:
     """The payload of a COSE_Sign1 made with this key in this context. Raises Refused."""
     message = cbor2.loads(data)
     protected, unprotected, payload, signature = message.value
-    thumbprint = hashlib.sha256(cbor2.dumps({1: 1, -1: 6, -2: public})).digest()
-    if message.tag != 18 or unprotected != {} or cbor2.loads(protected) != {1: -19, 4: thumbprint}:
+    p256 = len(public) == 65
+    cose_key = {1: 2, -1: 1, -2: public[1:33], -3: public[33:]} if p256 else {1: 1, -1: 6, -2: public}
+    header = {1: -9 if p256 else -19, 4: hashlib.sha256(cbor2.dumps(cose_key)).digest()}
+    if message.tag != 18 or unprotected != {} or cbor2.loads(protected) != header or len(signature) != 64:
         raise Refused
+    signed = cbor2.dumps(["Signature1", protected, context, payload])
     try:
-        signed = cbor2.dumps(["Signature1", protected, context, payload])
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, signed)
+        if p256:
+            numbers = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))
+            point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
+            point.verify(encode_dss_signature(*numbers), signed, ec.ECDSA(hashes.SHA256()))
+        else:
+            Ed25519PublicKey.from_public_bytes(public).verify(signature, signed)
     except InvalidSignature:
         raise Refused from None
     return payload

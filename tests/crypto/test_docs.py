@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 
 from gateway.crypto import cose, labels, proof
 from gateway.crypto.content import MAX_CHUNKS, MAX_ITEMS
-from gateway.crypto.keys import OpeningKey
+from gateway.crypto.keys import OpeningKey, VerifyKey
 from gateway.messages import Stage
 from tests.vectors.parts import P256
 
@@ -78,6 +78,8 @@ def test_paragraphs_are_numbered_without_a_gap(page: str) -> None:
 def test_the_numbers_on_the_page_are_those_in_the_code() -> None:
     for number in (labels.MAX_ENVELOPE, labels.MAX_RECEIPT, MAX_ITEMS, MAX_CHUNKS):
         assert f"{number:,}" in ENVELOPE
+    for name, number in labels.SIGNING_SUITES.items():
+        assert re.search(rf"^\| {name} .*\| {number} \|", ENVELOPE, re.MULTILINE)
     for name, number in labels.SUITES.items():
         assert re.search(rf"^\| {name} .*\| {number} \|", ENVELOPE, re.MULTILINE)
     for context in (labels.ENVELOPE_CONTEXT, labels.CHUNK_CONTEXT):
@@ -114,7 +116,12 @@ def test_the_verifier_on_the_page_agrees_with_ours() -> None:
         stored = vector(f"receipts/{path.stem}")
         directory = {
             "agencies": [
-                {"id": one["agency"], "keys": [{"use": "sign", "public": _base64(one["public"])}]}
+                {
+                    "id": one["agency"],
+                    "keys": [
+                        {"use": "sign", "suite": _suite(one["public"]), "public": _base64(one["public"])}
+                    ],
+                }
                 for one in stored["directory"]
             ]
         }
@@ -128,8 +135,23 @@ def test_the_verifier_on_the_page_agrees_with_ours() -> None:
         elif stored["expect"] == proof.BAD_SIGNATURE:
             with pytest.raises(InvalidSignature):
                 place["verify"](bytes.fromhex(stored["cose"]), directory)
-    assert held == 9
+    assert held == 10
+
+
+def _suite(public: str) -> str:
+    return VerifyKey.from_public(bytes.fromhex(public)).suite
 
 
 def _base64(public: str) -> str:
     return base64.urlsafe_b64encode(bytes.fromhex(public)).decode().rstrip("=")
+
+
+def test_the_page_on_cryptography_lists_every_algorithm_and_context() -> None:
+    page = (ROOT / "docs" / "crypto.md").read_text("utf-8")
+    numbers = {**labels.SUITES, **labels.SIGNING_SUITES, "A256GCM": labels.A256GCM}
+    for name, number in numbers.items():
+        constant = next(one for one, value in vars(labels).items() if value == number and one.isupper())
+        assert f"`{constant}` {number}" in page, name
+    contexts = [name for name in vars(labels) if name.endswith("_CONTEXT")]
+    assert len(contexts) >= 7
+    assert [name for name in contexts if f"`{name}`" not in page] == []

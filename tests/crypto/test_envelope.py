@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.crypto import cose, proof
+from gateway.crypto import cbor, cose, proof
 from gateway.crypto.envelope import Opened, open_envelope, peek, seal
 from gateway.crypto.keys import OpeningKey, SigningKey, VerifyKey
-from gateway.crypto.labels import MAX_ENVELOPE, SUITES
+from gateway.crypto.labels import MAX_ENVELOPE, SIGNING_SUITES, SUITES
 from gateway.crypto.padding import padded_length
 from gateway.errors import ReceiptInvalid, RefusedByPeer
 from gateway.messages import (
@@ -199,6 +199,30 @@ def test_a_key_held_under_a_wrong_name_opens_nothing() -> None:
     key, other = OpeningKey.generate(), OpeningKey.generate()
     sealed = seal(header(), b"", signer=SIGNER, to=key.public)
     assert refusal(sealed, keys={key.kid: other}).reason is Reason.NOT_OPENED
+
+
+def test_the_algorithm_stated_is_the_keys() -> None:
+    """A signature that would hold is not believed under the other algorithm's number."""
+    for suite, other in (("Ed25519", -9), ("ESP256", -19)):
+        signer = SigningKey.generate(suite)
+        protected = cbor.encode({1: other, 4: signer.kid})
+        signature = signer.sign(cbor.encode(["Signature1", protected, b"context", b"payload"]))
+        signed = cose.parse_sign1(cbor.encode(cbor.tag(18, [protected, {}, b"payload", signature])))
+        assert not signed.verify(signer.public, b"context")
+        assert cose.parse_sign1(cose.sign1(b"payload", signer, b"context")).verify(signer.public, b"context")
+
+
+@pytest.mark.parametrize("suite", sorted(SIGNING_SUITES))
+def test_an_envelope_is_signed_with_either_kind_of_key(suite: str) -> None:
+    signer = SigningKey.generate(suite)
+    sealed = seal(header(), b"content", signer=signer, to=KEYS["HPKE-7-KE"].public)
+    opened = open_envelope(
+        sealed,
+        recipient=POLICE,
+        keys={KEYS["HPKE-7-KE"].kid: KEYS["HPKE-7-KE"]},
+        find_verify_key=lambda agency, kid: signer.public if kid == signer.kid else None,
+    )
+    assert (opened.content.reveal(), opened.signer_kid) == (b"content", signer.kid)
 
 
 def test_a_sender_is_told_only_what_it_signed() -> None:

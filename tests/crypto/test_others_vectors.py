@@ -1,7 +1,7 @@
 """Vectors of draft-ietf-cose-hpke-pq-pqt, made by others: our keys, key ids and HPKE layer agree with them.
 
 Their external_aad is not stated beside them; "The Fellowship of the Ring" was found by trying, and the
-authentication tag proves it (docs/envelope.md 11.2).
+authentication tag proves it (docs/envelope.md 11.4).
 """
 
 from __future__ import annotations

@@ -73,9 +73,9 @@ def test_protecting_keeps_the_keys_and_happens_once(folder: Path) -> None:
         store.load(POLICE)
     assert store.protect(POLICE)
     kept = store.load(POLICE)
-    assert (kept.signing.seed, kept.current_opening.secret, kept.idempotency_secret) == (
-        made.signing.seed,
-        made.current_opening.secret,
+    assert (kept.signing.kid, kept.current_opening.kid, kept.idempotency_secret) == (
+        made.signing.kid,
+        made.current_opening.kid,
         made.idempotency_secret,
     )
     before = (folder / f"{POLICE}.json").read_bytes()

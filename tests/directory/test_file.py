@@ -36,6 +36,7 @@ def key(use: str, suite: str, public: bytes, *, days: int = 0, ends: int | None 
 
 
 SIGNING = SigningKey.generate()
+SIGNING_P256 = SigningKey.generate("ESP256")
 OPENING = OpeningKey.generate("HPKE-7-KE")
 
 
@@ -151,9 +152,20 @@ def test_what_is_not_a_directory_names_field_and_rule(
         {"keys": [key("sign", "HPKE-7-KE", OPENING.public.public_bytes)]},
         {"keys": [key("seal", "Ed25519", SIGNING.public.public_bytes)]},
         {"keys": [key("sign", "Ed25519", b"short")]},
+        {"keys": [key("sign", "ESP256", SIGNING.public.public_bytes)]},
+        {"keys": [key("sign", "Ed25519", SIGNING_P256.public.public_bytes)]},
+        {"keys": [key("seal", "ESP256", SIGNING_P256.public.public_bytes)]},
         {"keys": [key("seal", "HPKE-9-KE", bytes(7))]},
     ],
-    ids=["a sealing key signs", "a signing key seals", "a short key", "a short hybrid key"],
+    ids=[
+        "a sealing key signs",
+        "a signing key seals",
+        "a short key",
+        "Ed25519 as P-256",
+        "P-256 as Ed25519",
+        "P-256 seals",
+        "a short hybrid key",
+    ],
 )
 def test_a_key_must_fit_its_use_and_suite(path: Path, wrong: dict[str, Any]) -> None:
     document = json.loads(path.read_bytes())
@@ -169,6 +181,51 @@ def test_an_agency_is_listed_once(path: Path) -> None:
     path.write_text(json.dumps(document))
     with pytest.raises(StartupError, match="each agency is listed once"):
         load(path)
+
+
+def test_a_p256_key_has_one_use(path: Path) -> None:
+    public = SIGNING_P256.public.public_bytes
+    document = json.loads(path.read_bytes())
+    document["agencies"][0]["keys"] = [key("sign", "ESP256", public), key("seal", "HPKE-7-KE", public)]
+    path.write_text(json.dumps(document))
+    with pytest.raises(StartupError, match="/agencies/0/keys/1: a public key that fits"):
+        load(path)
+
+
+def test_the_strongest_suite_counts_before_the_newest_key(path: Path) -> None:
+    hybrid, newer = OpeningKey.generate("HPKE-9-KE"), OpeningKey.generate("HPKE-9-KE")
+    put_agency(
+        path,
+        agency(
+            keys=[
+                key("seal", "HPKE-9-KE", newer.public.public_bytes, days=1),
+                key("seal", "HPKE-9-KE", hybrid.public.public_bytes),
+                key("seal", "HPKE-7-KE", OPENING.public.public_bytes, days=2),
+            ]
+        ),
+    )
+    directory, school, later = load(path), AgencyId("school"), MS + 3 * 86_400_000
+
+    def chosen(*suites: str) -> bytes | None:
+        found = (
+            directory.sealing_key(school, later, suites) if suites else directory.sealing_key(school, later)
+        )
+        return found.kid if found else None
+
+    assert chosen() == chosen("HPKE-7-KE", "HPKE-9-KE") == newer.kid
+    assert chosen("HPKE-7-KE") == OPENING.kid
+    assert chosen("HPKE-0-KE") is None
+
+
+def test_a_p256_key_signs_beside_another(path: Path) -> None:
+    pair = [
+        key("sign", "Ed25519", SIGNING.public.public_bytes),
+        key("sign", "ESP256", SIGNING_P256.public.public_bytes),
+    ]
+    put_agency(path, agency(keys=pair))
+    directory = load(path)
+    found = [directory.verify_key(AgencyId("school"), one.kid) for one in (SIGNING, SIGNING_P256)]
+    assert [one and one.suite for one in found] == ["Ed25519", "ESP256"]
 
 
 def test_keys_count_only_in_their_time(path: Path) -> None:

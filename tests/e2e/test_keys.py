@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from gateway import config, provisioning
 from gateway.cli import app
-from gateway.crypto.keystore import AgencyKeys
+from gateway.crypto.key_document import AgencyKeys
 from gateway.directory import file as directory_file
 from gateway.messages import AgencyId
 from gateway.node import now_ms

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.crypto import content, envelope, proof
-from gateway.crypto.keys import SigningKey
+from gateway.crypto.keys import Signer, SigningKey
 from gateway.messages import (
     AgencyId,
     Content,
@@ -59,7 +59,7 @@ def header(**change: object) -> Header:
 
 
 def sealed(
-    world: World, head: Header, *, document: bytes | None = None, signer: SigningKey | None = None
+    world: World, head: Header, *, document: bytes | None = None, signer: Signer | None = None
 ) -> bytes:
     """An envelope as the school's node would make it, unless told otherwise."""
     from gateway.adapters import json_native

@@ -33,6 +33,7 @@ from gateway.messages import (
     SYSTEM_REASONS,
     AgencyId,
     CaseId,
+    Emergency,
     EnvelopeId,
     Header,
     MessageId,

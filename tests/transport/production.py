@@ -10,10 +10,10 @@ import aio_pika
 from aio_pika.abc import AbstractConnection
 
 from gateway.messages import AgencyId
+from gateway.tls import broker_context
 from gateway.transport import definitions
 from gateway.transport.definitions import OPERATOR, VHOST, Account, Document
 from gateway.transport.management import Management
-from gateway.transport.tls import client_context
 from tests.certificates import Authority
 from tests.rabbit import RabbitNode
 from tests.transport.ground import COUNCIL, POLICE
@@ -67,7 +67,7 @@ class Production:
         return f"amqps://{account}@localhost:{self.node.port}/{vhost}"
 
     def tls(self, account: str) -> ssl.SSLContext:
-        return client_context(self.authority.ca, self.cert(account), self.key(account))
+        return broker_context(self.authority.ca, self.cert(account), self.key(account))
 
     def cert(self, account: str) -> Path:
         return self.authority.folder / f"{account}.pem"
@@ -86,4 +86,4 @@ class Production:
         return f"https://{ADMIN}@localhost:{self.node.management_port}"
 
     def management(self) -> Management:
-        return Management(self.management_url, ADMIN_PASSWORD, client_context(self.authority.ca))
+        return Management(self.management_url, ADMIN_PASSWORD, broker_context(self.authority.ca))

@@ -11,9 +11,9 @@ import pytest
 
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
+from gateway.tls import broker_context
 from gateway.transport import definitions, drift
 from gateway.transport.definitions import OPERATOR
-from gateway.transport.tls import client_context
 from tests.certificates import Authority
 
 A, B, C = AgencyId("a"), AgencyId("b"), AgencyId("a-b")
@@ -104,7 +104,7 @@ def test_files_that_are_no_certificates_are_named(tmp_path: Path) -> None:
     a, b = authority.issue("a"), other.issue("b")
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("nonsense")
-    client_context(authority.ca, a.cert, a.key)
+    broker_context(authority.ca, a.cert, a.key)
     for files in [
         (nonsense, None, None),
         (tmp_path / "absent.pem", None, None),
@@ -113,4 +113,4 @@ def test_files_that_are_no_certificates_are_named(tmp_path: Path) -> None:
         (authority.ca, a.cert, tmp_path / "absent.pem"),
     ]:
         with pytest.raises(StartupError, match=r"cannot use the .*pem"):
-            client_context(*files)
+            broker_context(*files)

@@ -17,11 +17,11 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
+from gateway.tls import broker_context
 from gateway.transport import drift, graveyard, topology
 from gateway.transport.base import Lane
 from gateway.transport.definitions import OPERATOR, VHOST
 from gateway.transport.management import Management, ManagementRefused
-from gateway.transport.tls import client_context
 from tests.certificates import Authority
 from tests.transport.ground import COUNCIL, PATIENCE, POLICE
 from tests.transport.production import (
@@ -210,12 +210,12 @@ async def test_a_certificate_without_an_account_is_refused(applied: Production) 
 
 
 async def test_without_a_certificate_nobody_gets_in(applied: Production) -> None:
-    await refused(applied.url(POLICE), client_context(applied.authority.ca))
+    await refused(applied.url(POLICE), broker_context(applied.authority.ca))
 
 
 async def test_a_certificate_of_another_authority_is_refused(applied: Production, tmp_path: Path) -> None:
     forged = Authority(tmp_path, "test authority").issue(POLICE)
-    await refused(applied.url(POLICE), client_context(applied.authority.ca, forged.cert, forged.key))
+    await refused(applied.url(POLICE), broker_context(applied.authority.ca, forged.cert, forged.key))
 
 
 async def test_a_password_is_no_way_in(applied: Production) -> None:
@@ -237,7 +237,7 @@ async def test_a_client_of_ours_does_not_talk_to_a_broker_of_another_authority(
     applied: Production, tmp_path: Path
 ) -> None:
     other = Authority(tmp_path)
-    await refused(applied.url(POLICE), client_context(other.ca, applied.cert(POLICE), applied.key(POLICE)))
+    await refused(applied.url(POLICE), broker_context(other.ca, applied.cert(POLICE), applied.key(POLICE)))
 
 
 # Setting up, and drift.
@@ -392,7 +392,7 @@ async def test_drift_is_told(drifted: str, management: Management) -> None:
 
 
 async def test_a_wrong_management_password_is_refused_and_not_repeated(production: Production) -> None:
-    tls = client_context(production.authority.ca)
+    tls = broker_context(production.authority.ca)
     async with Management(production.management_url, "not-" + ADMIN_PASSWORD, tls) as management:
         with pytest.raises(ManagementRefused) as caught:
             await management.read(VHOST)
@@ -402,7 +402,7 @@ async def test_a_wrong_management_password_is_refused_and_not_repeated(productio
 async def test_the_management_api_of_another_authority_is_refused(
     production: Production, tmp_path: Path
 ) -> None:
-    tls = client_context(Authority(tmp_path).ca)
+    tls = broker_context(Authority(tmp_path).ca)
     async with Management(production.management_url, ADMIN_PASSWORD, tls) as management:
         with pytest.raises(ManagementRefused, match="--ca"):
             await management.read(VHOST)

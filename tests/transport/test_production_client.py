@@ -99,9 +99,9 @@ async def test_anothers_queue_is_unavailable_and_the_error_says_what_to_run(make
 
 
 async def test_without_a_certificate_it_is_unavailable(make: Make, applied: Production) -> None:
-    from gateway.transport.tls import client_context
+    from gateway.tls import broker_context
 
-    node = make(POLICE, tls=client_context(applied.authority.ca))
+    node = make(POLICE, tls=broker_context(applied.authority.ca))
     with pytest.raises(TransportUnavailable):
         await node.start()
 

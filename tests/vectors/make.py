@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from tests.vectors.envelopes import damaged, opening, refused
+from tests.vectors.kinds import receipts_with_p256, sealed_with_p256, signed_with_p256
 from tests.vectors.statements import receipts, sealed_chunks
 
 HERE = Path(__file__).parent
@@ -20,8 +21,8 @@ HERE = Path(__file__).parent
 def write(folder: Path) -> None:
     """Write every vector below `folder`, one file each."""
     families = {
-        "envelope": (opening, damaged, refused),
-        "receipts": (receipts,),
+        "envelope": (opening, damaged, refused, signed_with_p256, sealed_with_p256),
+        "receipts": (receipts, receipts_with_p256),
         "chunks": (sealed_chunks,),
     }
     for family, sources in families.items():

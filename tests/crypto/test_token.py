@@ -1,0 +1,168 @@
+"""Private keys in a PKCS#11 token: SoftHSM, a real token in software."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pkcs11
+import pytest
+from pkcs11 import Attribute, ObjectClass
+from pkcs11.exceptions import AttributeSensitive
+
+from gateway.crypto.keys import OpenFailed, OpeningKey, SigningKey
+from gateway.crypto.labels import SUITE_ED25519, SUITE_ESP256, SUITE_HYBRID, SUITE_P256
+from gateway.crypto.token import Token
+from gateway.errors import StartupError, Unavailable
+from tests import softhsm
+
+pytestmark = softhsm.NEEDED
+
+
+@pytest.fixture(scope="module")
+def soft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[softhsm.SoftToken]:
+    made = softhsm.SoftToken(tmp_path_factory.mktemp("token") / "hsm")
+    made.add("other")
+    with made.here():
+        yield made
+
+
+@pytest.fixture
+def token(soft: softhsm.SoftToken) -> Iterator[Token]:
+    made = Token(soft.module, soft.label, softhsm.PIN.encode())
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("suite", [SUITE_ED25519, SUITE_ESP256])
+def test_it_signs_as_any_other_key(token: Token, suite: str) -> None:
+    key_id, key = token.make_signing(suite)
+    again = token.signing(key_id, key.public)
+    assert again.kid == key.kid
+    assert key.public.suite == suite
+    for data in (b"", b"one", bytes(100_000)):
+        assert key.public.verify(again.sign(data), data)
+        assert not key.public.verify(again.sign(data), data + b"x")
+
+
+def test_it_opens_what_is_sealed_to_it(token: Token) -> None:
+    key_id, key = token.make_opening(SUITE_P256)
+    enc, sealed = key.public.seal(b"content key", b"info")
+    assert token.opening(key_id, key.public).open(enc, sealed, b"info") == b"content key"
+    for bad in ((enc, sealed, b"other"), (enc, sealed[:-1], b"info"), (bytes(65), sealed, b"info")):
+        with pytest.raises(OpenFailed):
+            key.open(*bad)
+    other_enc, _ = OpeningKey.generate(SUITE_P256).public.seal(b"x", b"")
+    with pytest.raises(OpenFailed):
+        key.open(other_enc, sealed, b"info")
+    assert token.usable  # a bad envelope is no fault of the token
+
+
+def test_the_secret_cannot_be_had(token: Token, soft: softhsm.SoftToken) -> None:
+    key_id, _ = token.make_signing(SUITE_ESP256)
+    found = pkcs11.lib(str(soft.module)).get_token(token_label=soft.label)
+    with found.open() as session:
+        kept = session.get_key(object_class=ObjectClass.PRIVATE_KEY, id=key_id)
+        assert kept[Attribute.NEVER_EXTRACTABLE]
+        assert kept[Attribute.LOCAL]
+        with pytest.raises(AttributeSensitive):
+            _ = kept[Attribute.VALUE]
+
+
+def test_a_key_that_could_leave_is_refused(token: Token, soft: softhsm.SoftToken) -> None:
+    key_id, key = os.urandom(16), SigningKey.generate(SUITE_ESP256)
+    found = pkcs11.lib(str(soft.module)).get_token(token_label=soft.label)
+    with found.open(rw=True) as session:
+        curve = session.create_domain_parameters(
+            pkcs11.KeyType.EC, {Attribute.EC_PARAMS: bytes.fromhex("06082a8648ce3d030107")}, local=True
+        )
+        curve.generate_keypair(id=key_id, store=True, private_template={Attribute.EXTRACTABLE: True})
+    with pytest.raises(StartupError, match="can leave"):
+        token.signing(key_id, key.public)
+
+
+def test_the_hybrid_suite_is_not_for_tokens(token: Token) -> None:
+    with pytest.raises(StartupError, match="HPKE-7-KE"):
+        token.make_opening(SUITE_HYBRID)
+
+
+def test_another_key_under_that_id_is_refused(token: Token) -> None:
+    signing_id, _ = token.make_signing(SUITE_ESP256)
+    opening_id, _ = token.make_opening(SUITE_P256)
+    with pytest.raises(StartupError, match="not the one"):
+        token.signing(signing_id, SigningKey.generate(SUITE_ESP256).public)
+    with pytest.raises(StartupError, match="not the one"):
+        token.opening(opening_id, OpeningKey.generate(SUITE_P256).public)
+    with pytest.raises(StartupError, match="no key"):
+        token.signing(os.urandom(16), SigningKey.generate().public)
+
+
+def test_a_destroyed_key_is_gone(token: Token) -> None:
+    key_id, key = token.make_opening(SUITE_P256)
+    enc, sealed = key.public.seal(b"content key", b"")
+    token.destroy(key_id)
+    token.destroy(key_id)  # again is no fault
+    with pytest.raises(Unavailable):
+        key.open(enc, sealed, b"")
+    assert not token.usable
+
+
+def test_a_session_that_ended_is_begun_anew(token: Token) -> None:
+    _, key = token.make_signing(SUITE_ESP256)
+    token._session.close()  # type: ignore[union-attr]
+    assert key.public.verify(key.sign(b"data"), b"data")
+    assert token.usable
+
+
+def test_a_token_that_is_away_is_unavailable_and_comes_back(soft: softhsm.SoftToken) -> None:
+    token = Token(soft.module, "other", softhsm.PIN.encode())
+    _, signing = token.make_signing(SUITE_ESP256)
+    _, opening = token.make_opening(SUITE_P256)
+    enc, sealed = opening.public.seal(b"content key", b"")
+    with soft.away():
+        with pytest.raises(Unavailable):
+            signing.sign(b"data")
+        with pytest.raises(Unavailable):
+            opening.open(enc, sealed, b"")  # never OpenFailed: the message would be lost
+        token.check()
+        assert not token.usable
+    token.check()
+    assert token.usable
+    assert signing.public.verify(signing.sign(b"data"), b"data")
+    assert opening.open(enc, sealed, b"") == b"content key"
+
+
+@pytest.mark.parametrize(
+    ("label", "pin", "why"),
+    [("nowhere", softhsm.PIN, "no token"), ("test", "00000000", "refuses the PIN"), ("test", "", "refuses")],
+)
+def test_a_wrong_token_or_pin_is_a_clear_refusal(
+    soft: softhsm.SoftToken, label: str, pin: str, why: str
+) -> None:
+    with pytest.raises(StartupError, match=why) as caught:
+        Token(soft.module, label, pin.encode())
+    assert not pin or pin not in str(caught.value)
+
+
+def test_a_module_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "module.so").write_bytes(b"nothing")
+    for file in (tmp_path / "module.so", tmp_path / "absent.so"):
+        with pytest.raises(StartupError, match=r"PKCS#11 module"):
+            Token(file, "test", b"1234")
+
+
+def test_a_refused_pin_is_not_tried_again(soft: softhsm.SoftToken, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = Token(soft.module, soft.label, softhsm.PIN.encode())
+    _, key = token.make_signing(SUITE_ESP256)
+    monkeypatch.setattr(token, "_pin", b"00000000")
+    tries = 0
+    for _ in range(5):
+        token.close()
+        try:
+            key.sign(b"data")
+        except Unavailable:
+            tries += 1
+    assert tries == 5
+    with pkcs11.lib(str(soft.module)).get_token(token_label=soft.label).open(user_pin=softhsm.PIN):
+        pass  # not locked
