@@ -44,7 +44,7 @@ class Database(Protocol):
 
 
 def owner_of(settings: Settings, kid: str, agency: str = "") -> tuple[AgencyId, bytes]:
-    """Whose key this is, living or destroyed, and its id; `agency`: it must be theirs. Raises StartupError."""
+    """Whose key this is, living or destroyed, and its id; `agency`: must be theirs. Raises StartupError."""
     try:
         wanted = bytes.fromhex(kid)
     except ValueError:
@@ -97,8 +97,8 @@ def check_destroyable(settings: Settings, agency: AgencyId, kid: bytes, now: int
         raise StartupError("by the directory peers still seal to this key: a newer one must be listed")
     if settings.node.directory_mirror and _is_listed(directory, agency, kid, now):
         raise StartupError(
-            "the directory still lists this key: have whoever keeps it take the entry out, so that nobody ever"
-            " seals to it"
+            "the directory still lists this key: have whoever keeps it take the entry out, so that nobody"
+            " ever seals to it"
         )
     return row
 

@@ -5,27 +5,20 @@ Who may approve what stands in the settings. What is done then is for the caller
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from gateway.config import Settings
 from gateway.crypto import approval
 from gateway.crypto.approval import ApprovalInvalid, Request
-from gateway.crypto.key_files import decode, encode
 from gateway.crypto.keys import SigningKey, VerifyKey
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
 
 NEEDED: Final = 2
 """Operators who must agree."""
-FORMAT: Final = "referral-gateway-request"
-VERSION: Final = 1
-LARGEST: Final = 64 * 1024
-"""Bytes of a file with a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +50,12 @@ def ask(
     now: int,
     until: int,
 ) -> bytes:
-    """A new request with its first approval, as the text of a file. Raises StartupError."""
+    """A new request with its first approval, which others add theirs to. Raises StartupError."""
     request = Request(str(uuid.uuid4()), action, agency, subject, now, until)
     who = name_of(settings, action, key)
     if len(operators(settings, action)) < NEEDED:
         raise StartupError(f"nobody but {who} may approve {action}: name another in [[operators]]")
-    return _text([approval.approve(request, key)])
+    return approval.approve(request, key)
 
 
 def name_of(settings: Settings, action: str, key: SigningKey) -> str:
@@ -95,25 +88,3 @@ def confirm(settings: Settings, approvals: Sequence[bytes], key: SigningKey, now
     if not judged.enough:
         raise StartupError(f"{name} asked for it: another operator must confirm")
     return judged
-
-
-def read_file(file: Path) -> list[bytes]:
-    """The approvals in a file. Raises StartupError."""
-    try:
-        with file.open("rb") as handle:
-            data = handle.read(LARGEST)
-        found: Any = json.loads(data)
-        if found.keys() != {"format", "version", "approvals"}:
-            raise ValueError
-        if (found["format"], found["version"]) != (FORMAT, VERSION) or not found["approvals"]:
-            raise ValueError
-        return [decode(one) for one in found["approvals"]]
-    except OSError as error:
-        raise StartupError(f"cannot read the request {file}: {error.strerror}") from None
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        raise StartupError(f"{file} is not a request that this gateway can read") from None
-
-
-def _text(approvals: Sequence[bytes]) -> bytes:
-    document = {"format": FORMAT, "version": VERSION, "approvals": [encode(one) for one in approvals]}
-    return json.dumps(document, indent=1).encode() + b"\n"

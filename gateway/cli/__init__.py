@@ -14,6 +14,7 @@ from gateway import __version__
 from gateway.cli import (
     audit,
     backup,
+    break_glass,
     broker,
     client,
     conformance,
@@ -66,6 +67,7 @@ keys.register(app)
 key_requests.register(keys.keys_app)
 operators.register(app)
 dead_letters.register(app)
+break_glass.register(app)
 backup.register(app)
 audit.register(app)
 evidence.register(app)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from gateway import config, keycare, two_people
 from gateway.cli import people
 from gateway.cli.common import NodeFolder, timestamp
 from gateway.cli.database import in_database
+from gateway.cli.people import By, PassphraseFile, RequestFile
 from gateway.config import Settings
 from gateway.crypto.approval import Request
 from gateway.crypto.keys import SigningKey
@@ -27,10 +27,7 @@ from gateway.two_people import Judged
 T = TypeVar("T")
 HOUR = 3_600_000
 Kid = Annotated[str, typer.Argument(metavar="KID", help="The key's id, as `gateway keys list` shows it.")]
-By = Annotated[Path, typer.Option("--by", help="Your private key, as `gateway operator key` made it.")]
-PassphraseFile = Annotated[Path, typer.Option(help="File that holds your key's passphrase.")]
 NewRequest = Annotated[Path, typer.Option("--request", help="The file to write the request to.")]
-RequestFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file with the request.")]
 Hours = Annotated[int, typer.Option(help="Hours the request is good for.", min=1, max=7 * 24)]
 
 
@@ -54,7 +51,7 @@ def destroy(
     keycare.check_destroyable(settings, agency, wanted, now)
     database = _database(settings)
     database(lambda s: keycare.check_waiting(s, agency, wanted))
-    _ask(settings, keycare.DESTROY, agency, wanted, _Person(by, passphrase_file), request, hours)
+    _ask(settings, keycare.DESTROY, agency, wanted, people.own_key(by, passphrase_file), request, hours)
 
 
 def export(
@@ -70,13 +67,21 @@ def export(
     if agency not in settings.node.agencies:
         raise StartupError(f"this node does not serve {agency}")
     digest = settings.key_store().load(AgencyId(agency)).digest()
-    _ask(settings, keycare.EXPORT, AgencyId(agency), digest, _Person(by, passphrase_file), request, hours)
+    _ask(
+        settings,
+        keycare.EXPORT,
+        AgencyId(agency),
+        digest,
+        people.own_key(by, passphrase_file),
+        request,
+        hours,
+    )
 
 
 def request(file: RequestFile, node: NodeFolder) -> None:
     """Print what a request asks for, and who approved it."""
     settings = config.load(node)
-    judged = two_people.judge(settings, two_people.read_file(file), _now())
+    judged = two_people.judge(settings, people.read_request(file), _now())
     _print(settings, judged)
 
 
@@ -92,8 +97,8 @@ def confirm(
 ) -> None:
     """Approve what another operator asked for, and carry it out. Look at it first: `gateway keys request`."""
     settings, now = config.load(node), _now()
-    approvals = two_people.read_file(file)
-    judged = two_people.confirm(settings, approvals, _Person(by, passphrase_file).key(), now)
+    approvals = people.read_request(file)
+    judged = two_people.confirm(settings, approvals, people.own_key(by, passphrase_file), now)
     wanted, database = judged.request, _database(settings)
     if wanted.action == keycare.DESTROY:
         keycare.destroy(settings, judged, database, now)
@@ -107,29 +112,14 @@ def confirm(
     typer.echo(f"the keys of {wanted.agency} are in {to}, under that passphrase.")
 
 
-class _Person:
-    """An operator's credential."""
-
-    def __init__(self, file: Path, passphrase_file: Path) -> None:
-        self._files = file, passphrase_file
-
-    def key(self) -> SigningKey:
-        """Raises StartupError."""
-        return SigningKey(people.load_key(*self._files))
-
-
 def _ask(
-    settings: Settings, action: str, agency: AgencyId, subject: bytes, person: _Person, file: Path, hours: int
+    settings: Settings, action: str, agency: AgencyId, subject: bytes, key: SigningKey, file: Path, hours: int
 ) -> None:
     """Write a request, enter that it was asked for, say what is next."""
-    now, key = _now(), person.key()
-    text = two_people.ask(settings, action, agency, subject, key=key, now=now, until=now + hours * HOUR)
-    try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:
-            handle.write(text)
-    except OSError as error:
-        raise StartupError(f"cannot write {file}: {error.strerror}") from None
-    judged = two_people.judge(settings, two_people.read_file(file), now)
+    now = _now()
+    first = two_people.ask(settings, action, agency, subject, key=key, now=now, until=now + hours * HOUR)
+    people.new_request(file, first)
+    judged = two_people.judge(settings, people.read_request(file), now)
     name = two_people.name_of(settings, action, key)
     in_database(settings.database(), lambda s: keycare.note_asked(s, judged.request, name))
     _print(settings, judged)

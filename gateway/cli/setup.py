@@ -9,15 +9,18 @@ from typing import Annotated
 import typer
 
 from gateway import config, keycare, provisioning
+from gateway.cli import people
 from gateway.cli.common import Json, NodeFolder, show
 from gateway.cli.database import enter
 from gateway.crypto.labels import SUITE_ESP256, SUITE_P256
 from gateway.directory import file as directory_file
+from gateway.directory.break_glass import BreakGlassEntry
 from gateway.errors import StartupError
 from gateway.http import auth
 from gateway.http.ports import Permission
 from gateway.messages import AgencyId, LawfulBasis, Purpose, Sector
 from gateway.protocol import views
+from gateway.protocol.break_glass import BreakGlass
 
 token_app = typer.Typer(no_args_is_help=True, help="Access tokens of local systems.")
 directory_app = typer.Typer(no_args_is_help=True, help="The directory of agencies and sharing agreements.")
@@ -178,6 +181,16 @@ def directory_agree(  # noqa: PLR0913 - each is an option a person may type
         list[str] | None,
         typer.Option(help="Field group the recipients are shown; repeat for several. [default: everything]"),
     ] = None,
+    break_glass: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE=FILE.pub",
+            help="Role that may approve an emergency opening, and its public key; repeat for several.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        int, typer.Option(help="How many of these roles must approve an emergency opening.", min=2)
+    ] = 2,
     weakest_suite: Annotated[
         str | None,
         typer.Option(
@@ -188,7 +201,8 @@ def directory_agree(  # noqa: PLR0913 - each is an option a person may type
     """Enter a sharing agreement. Without one, nothing is shared.
 
     With --share the recipients are sent those field groups of a referral only, and the group core always:
-    docs/views.md lists them.
+    docs/views.md lists them. With --break-glass so many of the roles as --threshold says, together, may have
+    a message opened before the recipient's system collects it: docs/break-glass.md.
     """
     starts = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     chosen = agreement or f"{sender[0]}-to-{recipient[0]}"[:63].rstrip("-")
@@ -204,11 +218,19 @@ def directory_agree(  # noqa: PLR0913 - each is an option a person may type
             starts=starts,
             ends=starts + timedelta(days=days),
             shares=tuple(share) if share is not None else None,
+            break_glass=BreakGlass(threshold, tuple(map(_role, break_glass))) if break_glass else None,
             weakest_suite=weakest_suite,
         ),
         replies=both_ways,
     )
     typer.echo(f"agreement {chosen} is in {directory}; running nodes take it up within seconds.")
+
+
+def _role(text: str) -> tuple[str, bytes]:
+    role, given, file = text.partition("=")
+    if not given:
+        raise StartupError("--break-glass takes ROLE=FILE, the public key that `gateway directory key` made")
+    return role, people.public_key(Path(file))
 
 
 @directory_app.command("show")
@@ -228,8 +250,13 @@ def directory_show(directory: Directory, as_json: Json = False) -> None:
             f"  {', '.join(entry.types)}  for {', '.join(entry.purposes)}"
             f"  under {', '.join(entry.lawful_bases)}  until {entry.ends.date()}"
             + ("" if entry.shares is None else f"  shares {', '.join(views.in_order(entry.shares))}")
+            + (f"  break-glass {_of(entry.break_glass)}" if entry.break_glass else "")
             + (f"  sealed with {entry.weakest_suite} or stronger" if entry.weakest_suite else "")
         )
+
+
+def _of(entry: BreakGlassEntry) -> str:
+    return f"{entry.threshold} of {', '.join(one.role for one in entry.roles)}"
 
 
 @config_app.command("describe")

@@ -290,7 +290,8 @@ def differences(old: DirectoryDocument, new: DirectoryDocument) -> list[str]:
         lines += [f"- {kind} {name}" for name in before if name not in after]
         for name in after.keys() & before.keys():
             was, now = before[name].model_dump(mode="json"), after[name].model_dump(mode="json")
-            lines += [f"~ {kind} {name}: {field}" for field in now if was.get(field) != now[field]]
+            fields = {**was, **now}  # what is gone counts too
+            lines += [f"~ {kind} {name}: {field}" for field in fields if was.get(field) != now.get(field)]
     if old.expires != new.expires:
         lines.append(f"~ expires {new.expires.date()}")
     return sorted(lines, key=lambda line: line[2:])

@@ -10,6 +10,7 @@ from functools import partial
 
 from gateway.crypto import proof
 from gateway.engine.audit import Auditor
+from gateway.engine.break_glass import Announcer
 from gateway.engine.inbound import Arrivals
 from gateway.engine.outbound import Backlog
 from gateway.engine.parts import Parts
@@ -52,6 +53,7 @@ class Ticker:
         watch: DirectoryWatch,
     ) -> None:
         self._parts = parts
+        self._announcer = Announcer(parts)
         self._auditor = auditor
         self._watch = watch
         self._witness = witness
@@ -101,6 +103,7 @@ class Ticker:
             self._parts.log.warning("clock-jumped")
         await self._arrivals.replay()
         await self._reconciler.ask_due()
+        await self._announcer.tick()
         await self._auditor.tick(now)
         await self._witness.tick(now)
         await self._backlog.recount()
