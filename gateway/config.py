@@ -280,6 +280,11 @@ class TimesSection(_Section):
     checkpoint_exchange: Annotated[float, Field(gt=0)] = Field(
         600.0, description="Seconds between checkpoints sent to one peer, to keep as a witness."
     )
+    keys_epoch: Annotated[int, Field(ge=1)] = Field(
+        30 * 86400,
+        description="Seconds an opening key is used: afterwards `gateway keys list` and a metric say that it"
+        " is time for `gateway keys rotate`. Nothing rotates by itself.",
+    )
     keys_retire: Annotated[int, Field(ge=1)] = Field(
         OVERLAP // 1000,
         description="Seconds after a newer key took over until the older one is `retired` and may be"
@@ -494,8 +499,11 @@ class OperatorSection(_Section):
 
     id: Id = Field(description="A name for the person, of lower-case letters, digits and hyphens.")
     public: str = Field(description="Their public key, as `gateway operator key` prints it.")
-    may: Annotated[tuple[Literal["destroy-key", "export-key"], ...], Field(min_length=1)] = Field(
-        description="What they may approve: `destroy-key`, `export-key` or both."
+    may: Annotated[
+        tuple[Literal["destroy-key", "destroy-key-and-messages", "export-key"], ...], Field(min_length=1)
+    ] = Field(
+        description="What they may approve: `destroy-key`, `destroy-key-and-messages` (also while messages"
+        " wait for the key: they are rejected), `export-key`."
     )
 
     @field_validator("public")

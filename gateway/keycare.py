@@ -6,27 +6,34 @@ The approvals are entered in the audit log before the key file is touched, so th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from gateway.config import Settings
-from gateway.crypto import envelope
+from gateway.crypto import envelope, proof
 from gateway.crypto.approval import Request
+from gateway.crypto.key_document import AgencyKeys
 from gateway.crypto.key_files import sync_folder, write_private
 from gateway.crypto.key_rows import KeyRow
 from gateway.directory import file as directory_file
 from gateway.directory.model import Directory
 from gateway.directory.opening import open_directory
+from gateway.engine.keyring import KeyRing
+from gateway.engine.receipting import receipt_for
 from gateway.errors import StartupError
-from gateway.messages import AgencyId
+from gateway.hardening import Secret
+from gateway.messages import AgencyId, Reason, Stage
 from gateway.protocol.keys import KeyState
-from gateway.store import audit, key_usage
+from gateway.store import audit, inbox, key_usage, receipts
 from gateway.store.base import Session
+from gateway.store.inbox import Held
 from gateway.two_people import Judged, operators
 
 DESTROY: Final = "destroy-key"
+DESTROY_WITH_MESSAGES: Final = "destroy-key-and-messages"
+"""The same, and what waits in the inbox for that key is rejected."""
 EXPORT: Final = "export-key"
 _FACT: Final = "request/"
 """Begins the name under which it is remembered how far a request was carried out."""
@@ -62,22 +69,17 @@ def rows(settings: Settings, agency: AgencyId, now: int) -> list[KeyRow]:
     Raises StartupError.
     """
     try:
-        revoked = _revoked(open_directory(settings.directory()).current, agency)
+        revoked = open_directory(settings.directory()).current.revoked(agency)
     except StartupError:
-        revoked = set()
+        revoked = frozenset()
     return settings.key_store().rows(agency, now, settings.times.keys_retire * 1000, revoked)
-
-
-def _revoked(directory: Directory, agency: AgencyId) -> set[bytes]:
-    entries = [key for entry in directory.document.agencies if entry.id == agency for key in entry.keys]
-    return {key.kid for key in entries if key.revoked}
 
 
 def check_destroyable(settings: Settings, agency: AgencyId, kid: bytes, now: int) -> KeyRow:
     """The key, if nobody can need it any more as far as dates and directory say. Raises StartupError."""
     directory = open_directory(settings.directory()).current
     store, overlap = settings.key_store(), settings.times.keys_retire * 1000
-    found = store.rows(agency, now, overlap, _revoked(directory, agency))
+    found = store.rows(agency, now, overlap, directory.revoked(agency))
     row = next((one for one in found if one.kid == kid), None)
     if row is None or row.state is KeyState.DESTROYED:
         raise StartupError(f"{agency} has no such key, or it is destroyed: see `gateway keys list`")
@@ -109,19 +111,31 @@ def _is_listed(directory: Directory, agency: AgencyId, kid: bytes, now: int) -> 
     return any(key.kid == kid and directory_file.is_in_force(key, moment) for key in entries)
 
 
-def count_waiting(session: Session, agency: AgencyId, kid: bytes) -> int:
-    """How many messages in the inbox open with this key and no other."""
-    return sum(envelope.peek(body).kid == kid for body in key_usage.waiting_bodies(session, agency))
+def waiting(session: Session, agency: AgencyId, kid: bytes) -> Iterator[Held]:
+    """The messages in the inbox that open with this key and no other."""
+    for held, body in inbox.unanswered(session, agency):
+        if envelope.peek(body).kid == kid:
+            yield held
 
 
 def check_waiting(session: Session, agency: AgencyId, kid: bytes) -> None:
     """Raises StartupError while messages sealed to this key wait to be collected."""
-    count = count_waiting(session, agency, kid)
+    count = sum(1 for _ in waiting(session, agency, kid))
     if count:
         raise StartupError(
             f"{count} message(s) sealed to this key wait in the inbox of {agency}: its system must collect or"
-            " reject them first, or they must expire"
+            " reject them first, or they must expire; --with-messages asks to lose them"
         )
+
+
+def _reject_waiting(session: Session, keys: AgencyKeys, kid: bytes, now: int) -> None:
+    """Answer what waits for this key, so that its senders know. The node sends the receipts."""
+    for held in waiting(session, keys.agency, kid):
+        receipt = receipt_for(held.header, held.digest, Stage.REJECTED, now, Reason.UNKNOWN_KEY)
+        cose = proof.sign_receipt(receipt, keys.signing)
+        inbox.finish(session, held, Stage.REJECTED)
+        receipts.keep(session, receipt, cose)
+        receipts.owe(session, receipt, cose)
 
 
 # --- carrying it out ---
@@ -139,12 +153,18 @@ def destroy(settings: Settings, judged: Judged, database: Database, now: int) ->
     if not begun:
         check_destroyable(settings, agency, kid, now)
 
+    ring = KeyRing(settings.key_store(), [agency])
+    ring.choose(open_directory(settings.directory()).current, now)
+    keys = ring[agency]
+
     def begin(session: Session) -> None:
         if _state(session, request) == _BEGUN:
             return
-        check_waiting(session, agency, kid)
         key_usage.close(session, agency, kid, now)
         _note_approvals(session, settings, judged)
+        if request.action == DESTROY_WITH_MESSAGES:
+            _reject_waiting(session, keys, kid, now)
+        check_waiting(session, agency, kid)
         audit.set_fact(session, _FACT + request.request_id, _BEGUN)
 
     def end(session: Session) -> None:
@@ -152,14 +172,16 @@ def destroy(settings: Settings, judged: Judged, database: Database, now: int) ->
         audit.set_fact(session, _FACT + request.request_id, _DONE)
 
     database(begin)
-    if not settings.node.directory_mirror:
-        moment = datetime.fromtimestamp(now / 1000, UTC)
-        directory_file.end_key(settings.path(settings.node.directory), agency, kid, moment)
+    file = None if settings.node.directory_mirror else settings.path(settings.node.directory)
+    if file:
+        directory_file.end_key(file, agency, kid, datetime.fromtimestamp(now / 1000, UTC))
     settings.key_store().destroy(agency, kid, now)
+    if file:
+        directory_file.drop_sealing_key(file, agency, kid)
     database(end)
 
 
-def export(settings: Settings, judged: Judged, database: Database, to: Path, passphrase: bytes) -> None:
+def export(settings: Settings, judged: Judged, database: Database, to: Path, passphrase: Secret) -> None:
     """Write the agency's keys into a new file under another passphrase. Raises StartupError.
 
     Entered before it is written, and once: should the writing fail, two people must agree anew.
@@ -217,7 +239,7 @@ def _note_approvals(session: Session, settings: Settings, judged: Judged) -> Non
 
 
 def _note(session: Session, kind: str, request: Request, **fields: str) -> None:
-    kid = request.subject.hex() if request.action == DESTROY else None
+    kid = None if request.action == EXPORT else request.subject.hex()
     audit.record(session, kind, agency=request.agency, request=request.request_id, kid=kid, **fields)
 
 

@@ -337,5 +337,8 @@ def _rules(settings: Settings) -> Rules:
         concurrency=transport.concurrency,
         checkpoint=int(times.checkpoint * 1000),
         checkpoint_exchange=int(times.checkpoint_exchange * 1000),
+        keys_retire=times.keys_retire * 1000,
+        keys_epoch=times.keys_epoch * 1000,
+        opening_suites=settings.node.opening_suites,
         sealing_suites=settings.node.sealing_suites,
     )

@@ -44,14 +44,18 @@ def destroy(
     passphrase_file: PassphraseFile,
     request: NewRequest,
     hours: Hours = 24,
+    with_messages: Annotated[
+        bool, typer.Option("--with-messages", help="Also while messages wait for it: they are rejected.")
+    ] = False,
 ) -> None:
     """Ask to destroy a retired or revoked key: what was sealed to it never opens again. Another confirms."""
     settings, now = config.load(node), _now()
     agency, wanted = keycare.owner_of(settings, kid)
     keycare.check_destroyable(settings, agency, wanted, now)
-    database = _database(settings)
-    database(lambda s: keycare.check_waiting(s, agency, wanted))
-    _ask(settings, keycare.DESTROY, agency, wanted, people.own_key(by, passphrase_file), request, hours)
+    if not with_messages:
+        in_database(settings.database(), lambda s: keycare.check_waiting(s, agency, wanted))
+    action = keycare.DESTROY_WITH_MESSAGES if with_messages else keycare.DESTROY
+    _ask(settings, action, agency, wanted, people.own_key(by, passphrase_file), request, hours)
 
 
 def export(
@@ -100,7 +104,7 @@ def confirm(
     approvals = people.read_request(file)
     judged = two_people.confirm(settings, approvals, people.own_key(by, passphrase_file), now)
     wanted, database = judged.request, _database(settings)
-    if wanted.action == keycare.DESTROY:
+    if wanted.action != keycare.EXPORT:
         keycare.destroy(settings, judged, database, now)
         typer.echo(f"key {wanted.subject.hex()} of {wanted.agency} is destroyed.")
         typer.echo("Copies of the key file still hold it: destroy those too, and make a new copy.")
@@ -151,6 +155,11 @@ def _words(settings: Settings, asked: Request) -> list[str]:
     ]
     used = in_database(settings.database(), lambda s: key_usage.of_agency(s, row.agency))
     lines += [f"{one.peer} last sealed to it {timestamp(one.latest)}" for one in used if one.kid == row.kid]
+    if asked.action == keycare.DESTROY_WITH_MESSAGES:
+        wait = in_database(
+            settings.database(), lambda s: sum(1 for _ in keycare.waiting(s, row.agency, row.kid))
+        )
+        lines.append(f"messages that wait for it and would be rejected: {wait}")
     return lines
 
 

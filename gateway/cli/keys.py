@@ -13,11 +13,10 @@ import typer
 from gateway import config, keycare, provisioning
 from gateway.cli.common import Json, NodeFolder, show, timestamp
 from gateway.cli.database import enter, in_database
-from gateway.crypto.key_rows import KeyRow
+from gateway.crypto.key_rows import KeyRow, due
 from gateway.directory import file as directory_file
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
-from gateway.protocol.keys import KeyState
 from gateway.store import key_usage
 from gateway.store.base import Session
 from gateway.store.key_usage import Usage
@@ -46,9 +45,13 @@ def list_keys(node: NodeFolder, as_json: Json = False) -> None:
     settings, now = config.load(node), _now()
     store = settings.key_store()
     rows = [row for agency in store.agencies() for row in keycare.rows(settings, agency, now)]
+    epoch = settings.times.keys_epoch * 1000
+    waits = [one for agency in store.agencies() for one in due(_of(agency, rows), now, epoch)]
     plain = [agency for agency in store.agencies() if not store.is_protected(agency)]
     if as_json:
-        show({"keys": [_shown(row) for row in rows], "unprotected": plain})
+        what = {row.kid: one for row, one in waits}
+        keys = [{**_shown(row), "due": what.get(row.kid)} for row in rows]
+        show({"keys": keys, "unprotected": plain})
         return
     for row in rows:
         since = "" if row.since is None else timestamp(row.since)
@@ -56,14 +59,17 @@ def list_keys(node: NodeFolder, as_json: Json = False) -> None:
             f"{row.agency}  {row.use:<4}  {row.suite:<9}  {row.state:<9}  {since:<24}"
             f"  made {timestamp(row.created)}  {row.kid.hex()}"
         )
-    due = sum(row.state is KeyState.RETIRED for row in rows)
-    if due:
-        typer.echo(f"to be destroyed: {due}, retired above (docs/keys.md, section 7).", err=True)
+    for row, action in waits:
+        typer.echo(f"time to {action}: {row.agency}  {row.kid.hex()} (docs/keys.md)", err=True)
     if plain:
         typer.echo(
             f"keys in plain: {', '.join(plain)}. For real data run `gateway keys protect` (docs/keys.md).",
             err=True,
         )
+
+
+def _of(agency: AgencyId, rows: Sequence[KeyRow]) -> list[KeyRow]:
+    return [row for row in rows if row.agency == agency]
 
 
 def _shown(row: KeyRow) -> dict[str, str | None]:

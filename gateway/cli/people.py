@@ -36,9 +36,12 @@ def new_key(file: Path, passphrase_file: Path) -> tuple[Any, str]:
     if file.exists():
         raise StartupError(f"{file} exists already: it is never overwritten")
     pem, private = governance.new_key(_passphrase(passphrase_file))
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as handle:
-        handle.write(pem)
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(pem)
+    except OSError as error:
+        raise StartupError(f"cannot write {file}: {error.strerror}") from None
     return private, base64.b64encode(governance.raw(private.public_key())).decode()
 
 

@@ -50,6 +50,19 @@ def replace_and_wipe(new: Path, path: Path) -> None:
             os.fsync(old.fileno())
 
 
+def sweep(folder: Path, stem: str) -> None:
+    """Write zeros over new files that a crash left half way, and remove them. Raises OSError.
+
+    For whoever holds the lock under which they are made.
+    """
+    for path in folder.glob(f"{stem}.*.new"):
+        with path.open("r+b") as file:
+            file.write(bytes(os.fstat(file.fileno()).st_size))
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from gateway.crypto.key_document import AgencyKeys, KeyDates
 from gateway.messages import AgencyId
@@ -26,6 +27,15 @@ class KeyRow:
     since: int | None
     """When `state` began; of a pending key, when it begins to be used. None for a revoked one."""
     state: KeyState
+
+
+class Due(StrEnum):
+    """What is to be done with a key."""
+
+    ROTATE = "rotate"
+    """It was used as long as the settings say."""
+    DESTROY = "destroy"
+    """It is retired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,16 @@ def rows(
         shown = _rows(keys.agency, "seal", rivals, now, overlap, revoked)
         found += [row for row in shown if row.suite == suite]
     return found
+
+
+def due(found: Sequence[KeyRow], now: int, epoch: int) -> list[tuple[KeyRow, Due]]:
+    """What is to be done with an agency's keys. Opening keys are used for `epoch` milliseconds at most."""
+    ready = any(row.use == "seal" and row.state is KeyState.PENDING for row in found)
+    old = [row for row in found if row.use == "seal" and row.state is KeyState.ACTIVE]
+    return [
+        *((row, Due.ROTATE) for row in old if now - row.starts >= epoch and not ready),
+        *((row, Due.DESTROY) for row in found if row.state is KeyState.RETIRED),
+    ]
 
 
 def _rows(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.crypto import key_document, key_rows, protected
 from gateway.crypto.holders import IN_TOKEN, FileHolder, KeyHolder, Row, TokenHolder
 from gateway.crypto.key_document import AgencyKeys
-from gateway.crypto.key_files import replace_and_wipe, sync_folder, write_private
+from gateway.crypto.key_files import replace_and_wipe, sweep, sync_folder, write_private
 from gateway.crypto.key_rows import KeyRow
 from gateway.crypto.keys import OpenFailed
 from gateway.crypto.labels import DEFAULT_SUITE, SUITE_ED25519
@@ -77,7 +77,7 @@ class FileKeyStore:
     def protect(self, agency: AgencyId) -> bool:
         """Seal a plain file under the passphrase, in place; False when it is sealed. Raises StartupError.
 
-        What the old file held is not wiped from the disk: see docs/keys.md section 2.
+        A disk may keep what the old file held all the same: see docs/keys.md section 2.
         """
         if self._passphrase is None:
             raise StartupError("no passphrase: name a file that holds one in node.keys_passphrase_file")
@@ -87,7 +87,7 @@ class FileKeyStore:
                 self.load(agency)  # the passphrase must be the right one
                 return False
             self._agency_keys(agency, document)
-            self._write(agency, document, os.replace)
+            self._write(agency, document, replace_and_wipe)
         return True
 
     def is_protected(self, agency: AgencyId) -> bool:
@@ -138,7 +138,7 @@ class FileKeyStore:
                 raise StartupError(f"keys of {agency} are pending already: rotate again once they are active")
             with self._made() as (signing, opening):
                 changed = key_document.add(document, signing, opening, now=now, starts=starts)
-                self._write(agency, changed, os.replace)
+                self._write(agency, changed, replace_and_wipe)
         return self.load(agency)
 
     def destroy(self, agency: AgencyId, kid: bytes, now: int) -> AgencyKeys:
@@ -147,6 +147,7 @@ class FileKeyStore:
         Whether the key may go is for the caller to know. Raises StartupError.
         """
         with self._changing(agency):
+            self._sweep(agency)
             document = self._open(agency, self._file(agency))
             keys = self._agency_keys(agency, document)
             if kid in keys.dates:
@@ -157,12 +158,22 @@ class FileKeyStore:
                     )
                 self._write(agency, document, replace_and_wipe)
             # The file first: with a key gone from the token, a file that still names it would not load.
+            # Earlier ones too: their destruction may have died before it came to this.
             for destroyed, row in key_document.tombstones(document):
-                if destroyed == kid:
+                if destroyed == kid or self._open_token is not None:
                     self._holder_of(row).destroy(row)
         return self.load(agency)
 
-    def export(self, agency: AgencyId, passphrase: bytes) -> dict[str, Any]:
+    def _sweep(self, agency: AgencyId) -> None:
+        """Files that a crash left half made hold the same secrets as the one in use."""
+        try:
+            sweep(self._directory, agency)
+        except OSError as error:
+            raise StartupError(
+                f"cannot remove what a crash left in {self._directory}: {error.strerror}"
+            ) from None
+
+    def export(self, agency: AgencyId, passphrase: Secret) -> dict[str, Any]:
         """The document of a key file with the same keys under another passphrase. Raises StartupError."""
         document = self._open(agency, self._file(agency))
         self._agency_keys(agency, document)

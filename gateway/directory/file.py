@@ -171,20 +171,23 @@ def revoke_key(path: Path, agency: AgencyId, kid: bytes, now: datetime) -> None:
 
 
 def end_key(path: Path, agency: AgencyId, kid: bytes, now: datetime) -> None:
-    """No peer uses this key from now on: an opening key's entry goes, since nothing is checked with it.
-
-    A signing key's stays, with an end: what it signed still verifies. Raises StartupError.
-    """
+    """No peer uses this key from now on; what it signed still verifies. Raises StartupError."""
+    end = now.replace(microsecond=0)
 
     def change(entry: AgencyEntry) -> Iterator[KeyEntry]:
         for key in entry.keys:
-            if key.kid != kid:
-                yield key
-            elif key.use == "sign":
-                over = key.ends is not None and key.ends <= now
-                yield key if over else key.model_copy(update={"ends": now.replace(microsecond=0)})
+            over = key.kid != kid or (key.ends is not None and key.ends <= now)
+            yield key if over else key.model_copy(update={"ends": end})
 
     _edit_keys(path, agency, lambda entry: tuple(change(entry)))
+
+
+def drop_sealing_key(path: Path, agency: AgencyId, kid: bytes) -> None:
+    """Take out the entry of an opening key that is destroyed: nothing is checked with it ever again.
+
+    Not before it is destroyed: whoever makes up for missing entries would put it back. Raises StartupError.
+    """
+    _edit_keys(path, agency, lambda entry: tuple(k for k in entry.keys if k.kid != kid or k.use != "seal"))
 
 
 def is_in_force(key: KeyEntry, now: datetime) -> bool:

@@ -245,6 +245,11 @@ class Directory:
             return None
         return found.key
 
+    def revoked(self, agency: AgencyId) -> frozenset[bytes]:
+        """Ids of the agency's keys that are revoked."""
+        entries = [one for one in self.document.agencies if one.id == agency]
+        return frozenset(key.kid for one in entries for key in one.keys if key.revoked)
+
     def note_keys(self, agency: AgencyId) -> list[NoteKeys]:
         """The pairs of keys an agency's audit checkpoints may be signed with, of any time."""
         audits: list[AuditVerifyKey | None] = [*self._audit.get(agency, ())]

@@ -37,6 +37,10 @@ class Rules:
     concurrency: int
     checkpoint: int
     checkpoint_exchange: int
+    keys_retire: int
+    keys_epoch: int
+    opening_suites: tuple[str, ...]
+    """Suites of new opening keys."""
     sealing_suites: tuple[str, ...]
     """Suites that messages may be sealed with."""
 

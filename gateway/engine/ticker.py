@@ -12,6 +12,7 @@ from gateway.crypto import proof
 from gateway.engine.audit import Auditor
 from gateway.engine.break_glass import Announcer
 from gateway.engine.inbound import Arrivals
+from gateway.engine.keylives import KeyLives
 from gateway.engine.outbound import Backlog
 from gateway.engine.parts import Parts
 from gateway.engine.receipting import ReceiptSender, receipt_for
@@ -55,6 +56,7 @@ class Ticker:
         self._parts = parts
         self._announcer = Announcer(parts)
         self._auditor = auditor
+        self._lives = KeyLives(parts)
         self._watch = watch
         self._witness = witness
         self._arrivals = arrivals
@@ -69,6 +71,7 @@ class Ticker:
         tasks.spawn(self._refresh_forever, "directory-refresh")
 
     async def _refresh_forever(self) -> None:
+        await self._refresh_keys()
         while True:
             await asyncio.sleep(self._parts.rules.directory_refresh)
             await self._watch.look()
@@ -77,12 +80,13 @@ class Ticker:
     async def _refresh_keys(self) -> None:
         parts = self._parts
         refused = partial(parts.log.error, "keys-refused")
-        if not await asyncio.to_thread(parts.keys.refresh, parts.directory, parts.now(), refused):
-            return
+        changed = await asyncio.to_thread(parts.keys.refresh, parts.directory, parts.now(), refused)
         try:
-            await self._auditor.keys_changed()
+            if changed:
+                await self._auditor.keys_changed()
+            await self._lives.look()
         except Unavailable:
-            parts.log.warning("store-unavailable")  # the next start finds the difference
+            parts.log.warning("store-unavailable")  # the next look, or the next start, finds the difference
 
     async def _tick_forever(self) -> None:
         while True:

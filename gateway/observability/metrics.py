@@ -9,7 +9,7 @@ dictionary and an addition.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +33,7 @@ from gateway.observability.vocabulary import (
     BREAK_GLASS,
     CHECKPOINTS,
     FOLDER_OUTCOMES,
+    KEYS_DUE,
     LANES,
     OTHER,
     PROBLEMS,
@@ -144,6 +145,12 @@ METRICS: tuple[Metric, ...] = (
         "1 while this part can do its work: what /readyz says.",
         ("part",),
         ("store", "transport", "directory", "keys", "clock", "running"),
+    ),
+    Metric(
+        "keys_due",
+        "gauge",
+        "Keys to rotate or to destroy, by the node's settings: docs/keys.md section 6.",
+        ("agency", "what"),
     ),
     Metric("transport_connected", "gauge", "1 while the transport is usable."),
     Metric("directory_expires_seconds", "gauge", "Time until the directory expires; negative afterwards."),
@@ -348,6 +355,11 @@ class Metrics:
         """Which parts can do their work."""
         for part, able in parts.items():
             self._gauges["ready"].labels(part).set(able)
+
+    def keys_due(self, agency: AgencyId, what: Sequence[str]) -> None:
+        """What is to be done with an agency's keys, once for each key."""
+        for one in KEYS_DUE:
+            self._gauges["keys_due"].labels(_agency(agency), one).set(what.count(one))
 
     def transport_up(self, connected: bool) -> None:
         """Whether the transport is usable."""

@@ -77,6 +77,12 @@ BREAK_GLASS: dict[str, str] = {
 }
 """What became known of emergency openings."""
 
+KEYS_DUE: dict[str, str] = {
+    "rotate": "an opening key was used for `times.keys_epoch`",
+    "destroy": "a key is retired",
+}
+"""What is to be done with a key."""
+
 STEPS: dict[str, str] = {
     "adapt": "native format read into the canonical message",
     "validate": "schema and check digits",

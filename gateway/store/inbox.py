@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gateway.messages import AgencyId, EnvelopeId, Header, MessageId, Stage
@@ -10,6 +10,9 @@ from gateway.store.base import Session
 
 WAITING = "waiting"
 """Opened and verified, but some chunks of its attachments are not here yet: not `received`, not visible."""
+
+_PAGE = 16
+"""Sealed bodies read at once: the largest hold some megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,20 @@ def not_final(session: Session, agency: AgencyId, message_id: MessageId) -> tupl
         (agency, message_id),
     ).fetchone()
     return (_held(row[:-1]), bytes(row[-1])) if row else None
+
+
+def unanswered(session: Session, agency: AgencyId) -> Iterator[tuple[Held, bytes]]:
+    """Every message an agency has not answered, with its sealed body; `finish` may be called on the way."""
+    after = -1
+    while rows := session.execute(
+        f"SELECT {_COLUMNS}, body FROM inbox WHERE agency = ? AND sequence > ? AND body IS NOT NULL"
+        f" AND stage IN ('{WAITING}', 'received') ORDER BY sequence LIMIT {_PAGE}",
+        (agency, after),
+    ).fetchall():
+        for row in rows:
+            held = _held(row[:-1])
+            after = held.sequence
+            yield held, bytes(row[-1])
 
 
 def expired(session: Session, now: int, *, limit: int) -> list[Held]:

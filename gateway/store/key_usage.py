@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gateway.messages import AgencyId
 from gateway.store.base import Session
-
-PAGE = 16
-"""Sealed bodies read at once: the largest hold some megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +33,7 @@ def note(session: Session, agency: AgencyId, kid: bytes, peer: AgencyId, now: in
 def of_agency(session: Session, agency: AgencyId) -> list[Usage]:
     """Who used which key, the latest first."""
     rows = session.execute(
-        "SELECT kid, peer, uses, first, latest FROM key_usage WHERE agency = ? ORDER BY latest DESC, peer",
+        "SELECT kid, peer, uses, first, latest FROM key_usage WHERE agency = ? ORDER BY latest DESC, peer, kid",
         (agency,),
     ).fetchall()
     return [
@@ -58,16 +54,3 @@ def is_closed(session: Session, agency: AgencyId, kid: bytes) -> bool:
     """Whether nothing more is taken in for this key."""
     row = session.execute("SELECT 1 FROM closed_keys WHERE agency = ? AND kid = ?", (agency, kid)).fetchone()
     return row is not None
-
-
-def waiting_bodies(session: Session, agency: AgencyId) -> Iterator[bytes]:
-    """The sealed messages an agency has not answered yet."""
-    after = -1
-    while page := session.execute(
-        "SELECT sequence, body FROM inbox WHERE agency = ? AND sequence > ?"
-        f" AND stage IN ('waiting', 'received') ORDER BY sequence LIMIT {PAGE}",
-        (agency, after),
-    ).fetchall():
-        for after, body in page:  # noqa: B007 - `after` is where the next page begins
-            if body is not None:
-                yield bytes(body)

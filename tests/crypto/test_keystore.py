@@ -209,15 +209,15 @@ def test_older_keys_stay_usable(store: FileKeyStore, file: Path) -> None:
     assert set(keys.opening) == {older.kid, newer.kid}
     assert keys.current_opening.kid == newer.kid
 
-    sign, old, new = store.describe(NOW + 1)
-    assert (sign["use"], sign["suite"], sign["state"]) == ("sign", "Ed25519", "active")
-    assert (old["kid"], old["state"], old["created"]) == (older.kid.hex(), "retiring", str(NOW))
-    assert (new["kid"], new["state"], new["created"]) == (newer.kid.hex(), "active", str(NOW + 1))
+    sign, old, new = store.rows(POLICE, NOW + 1)
+    assert (sign.use, sign.suite, sign.state) == ("sign", "Ed25519", "active")
+    assert (old.kid, old.state, old.created, old.since) == (older.kid, "retiring", NOW, NOW + 1)
+    assert (new.kid, new.state, new.created, new.since) == (newer.kid, "active", NOW + 1, NOW + 1)
 
 
 def test_nothing_shown_holds_a_secret(store: FileKeyStore, file: Path) -> None:
     keys = store.load(POLICE)
-    shown = repr(keys) + repr(store.describe(NOW + 1)) + repr(keys.signing) + repr(keys.opening)
+    shown = repr(keys) + repr(store.rows(POLICE, NOW + 1)) + repr(keys.signing) + repr(keys.opening)
     written = json.loads(file.read_text("utf-8"))
     for text in (written["signing"], written["opening"][0]["secret"], written["idempotency_secret"]):
         secret = decode(text)
@@ -231,4 +231,4 @@ def test_other_files_in_the_folder_are_none_of_its_business(store: FileKeyStore,
     (file.parent / "README.json").write_text("{}", "utf-8")
     (file.parent / "northtown-police.1234.new").write_text("{", "utf-8")
     assert store.agencies() == [POLICE]
-    assert len(store.describe(NOW + 1)) == 2
+    assert len(store.rows(POLICE, NOW + 1)) == 2

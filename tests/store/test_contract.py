@@ -499,6 +499,10 @@ def call(function: Callable[..., Any], **arguments: st.SearchStrategy[Any]) -> s
     return st.builds(partial, st.just(function), **arguments)
 
 
+def read_unanswered(session: Session, agency: AgencyId) -> list[tuple[inbox.Held, bytes]]:
+    return list(inbox.unanswered(session, agency))
+
+
 def statements(stage: st.SearchStrategy[Stage], reason: st.SearchStrategy[Any]) -> st.SearchStrategy[Receipt]:
     return st.builds(
         Receipt,
@@ -627,6 +631,7 @@ STEPS: dict[Callable[..., Any], st.SearchStrategy[Job[Any]]] = {
     inbox.complete: call(inbox.complete, envelope_id=envelope_ids, received=times),
     inbox.body_of: call(inbox.body_of, envelope_id=envelope_ids),
     inbox.not_final: call(inbox.not_final, agency=agencies, message_id=message_ids),
+    inbox.unanswered: call(read_unanswered, agency=agencies),
     inbox.expired: call(inbox.expired, now=st.integers(0, 500), limit=limits),
     inbox.backlog: call(inbox.backlog),
     inbox.add_chunk: call(inbox.add_chunk, chunk_id=chunk_ids, agency=agencies, expires=times, body=bodies),
@@ -636,6 +641,10 @@ STEPS: dict[Callable[..., Any], st.SearchStrategy[Job[Any]]] = {
     inbox.chunks_missing: call(inbox.chunks_missing, envelope_id=envelope_ids),
     inbox.chunk: call(inbox.chunk, agency=agencies, chunk_id=chunk_ids),
     inbox.drop_expired_chunks: call(inbox.drop_expired_chunks, now=times),
+    key_usage.note: call(key_usage.note, agency=agencies, kid=bodies, peer=agencies, now=times),
+    key_usage.of_agency: call(key_usage.of_agency, agency=agencies),
+    key_usage.close: call(key_usage.close, agency=agencies, kid=bodies, now=times),
+    key_usage.is_closed: call(key_usage.is_closed, agency=agencies, kid=bodies),
     dead_letters.add: call(dead_letters.add, refused=refusals),
     dead_letters.newest: call(dead_letters.newest, limit=limits),
     dead_letters.ask_replay: call(replay_newest),
@@ -697,7 +706,7 @@ def test_every_function_of_the_store_is_compared() -> None:
         function
         for module in (
             *(outbox, inbox, receipts, idempotency, claims, notes, dead_letters, reconciliations),
-            mesh,
+            *(mesh, key_usage),
         )
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and not name.startswith("_")
