@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +13,13 @@ import pytest
 from pkcs11 import Attribute, ObjectClass
 from pkcs11.exceptions import AttributeSensitive
 
-from gateway.crypto.keys import OpenFailed, OpeningKey, SigningKey
+from gateway.crypto import key_document
+from gateway.crypto.keys import OpenFailed, OpeningKey, SealingKey, SigningKey
+from gateway.crypto.keystore import FileKeyStore, Kinds
 from gateway.crypto.labels import SUITE_ED25519, SUITE_ESP256, SUITE_HYBRID, SUITE_P256
 from gateway.crypto.token import Token
 from gateway.errors import StartupError, Unavailable
+from gateway.messages import AgencyId
 from tests import softhsm
 
 pytestmark = softhsm.NEEDED
@@ -166,3 +171,45 @@ def test_a_refused_pin_is_not_tried_again(soft: softhsm.SoftToken, monkeypatch: 
     assert tries == 5
     with pkcs11.lib(str(soft.module)).get_token(token_label=soft.label).open(user_pin=softhsm.PIN):
         pass  # not locked
+
+
+def test_a_destroyed_key_is_in_the_token_no_more(soft: softhsm.SoftToken, tmp_path: Path) -> None:
+    agency = AgencyId("police")
+
+    def store() -> FileKeyStore:
+        kinds = Kinds(SUITE_ESP256, (SUITE_P256,))
+        return FileKeyStore(
+            tmp_path, new=kinds, open_token=lambda: Token(soft.module, soft.label, softhsm.PIN.encode())
+        )
+
+    def objects(kid: bytes) -> int:
+        row = json.loads((tmp_path / "police.json").read_text("utf-8"))
+        rows = [*row["opening"], *row.get("destroyed", ())]
+        (found,) = [one for one in rows if SealingKey.from_public(SUITE_P256, _raw(one["public"])).kid == kid]
+        token = pkcs11.lib(str(soft.module)).get_token(token_label=soft.label)
+        with token.open() as session:  # this process is logged in already
+            return len(list(session.get_objects({Attribute.ID: bytes.fromhex(found["token"])})))
+
+    first = store().create(agency, 1)
+    kid = first.current_opening.kid
+    enc, sealed = first.current_opening.public.seal(b"content key", b"info")
+    assert first.current_opening.open(enc, sealed, b"info") == b"content key"
+    store().rotate(agency, 2, 3)
+    assert objects(kid) == 2  # the private and the public half
+    # As if it had died between the file and the token: the tombstone is written, the key is still there.
+    document = json.loads((tmp_path / "police.json").read_text("utf-8"))
+    dead = key_document.destroy(document, store().load(agency), kid, 4)
+    (tmp_path / "police.json").write_text(json.dumps(dead), "utf-8")
+    assert objects(kid) == 2
+    assert set(store().load(agency).opening).isdisjoint({kid})
+
+    after = store().destroy(agency, kid, 5)
+    assert objects(kid) == 0
+    assert [(one.public.kid, one.destroyed) for one in after.destroyed] == [(kid, 4)]
+    with pytest.raises((OpenFailed, StartupError, Unavailable)):
+        first.current_opening.open(enc, sealed, b"info")
+    assert len(store().load(agency).opening) == 1
+
+
+def _raw(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

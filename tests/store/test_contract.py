@@ -42,6 +42,7 @@ from gateway.store import (
     dump,
     idempotency,
     inbox,
+    key_usage,
     mesh,
     notes,
     outbox,
@@ -483,6 +484,10 @@ def waiting_after(session: Session, envelope_id: EnvelopeId, agency: AgencyId, l
     return inbox.waiting(session, agency, after=found.held.sequence if found else 0, limit=limit)
 
 
+def read_unanswered(session: Session, agency: AgencyId) -> list[tuple[inbox.Held, bytes]]:
+    return list(inbox.unanswered(session, agency))
+
+
 def settle_some(session: Session, limit: int) -> None:
     receipts.settle(session, [one.id for one in receipts.owed(session, limit=limit)])
 
@@ -497,10 +502,6 @@ def announce_some(session: Session, limit: int) -> None:
 
 def call(function: Callable[..., Any], **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Job[Any]]:
     return st.builds(partial, st.just(function), **arguments)
-
-
-def read_unanswered(session: Session, agency: AgencyId) -> list[tuple[inbox.Held, bytes]]:
-    return list(inbox.unanswered(session, agency))
 
 
 def statements(stage: st.SearchStrategy[Stage], reason: st.SearchStrategy[Any]) -> st.SearchStrategy[Receipt]:
@@ -696,6 +697,8 @@ READ_ALL = {
         "reconciliations",
         "mesh_sent",
         "mesh_tokens",
+        "key_usage",
+        "closed_keys",
     )
 }
 NUMBERED = {"inbox", "receipts", "openings", "owed_receipts", "dead_letters", "owed_notes"}
