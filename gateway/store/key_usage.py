@@ -33,7 +33,8 @@ def note(session: Session, agency: AgencyId, kid: bytes, peer: AgencyId, now: in
 def of_agency(session: Session, agency: AgencyId) -> list[Usage]:
     """Who used which key, the latest first."""
     rows = session.execute(
-        "SELECT kid, peer, uses, first, latest FROM key_usage WHERE agency = ? ORDER BY latest DESC, peer, kid",
+        "SELECT kid, peer, uses, first, latest FROM key_usage WHERE agency = ?"
+        " ORDER BY latest DESC, peer, kid",
         (agency,),
     ).fetchall()
     return [
