@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,10 @@ def test_a_revoked_key_can_go_at_once(scene: Scene) -> None:
 def test_usage_and_the_request_say_who_still_uses_a_key(scene: Scene) -> None:
     database = config.load(scene.node).database()
     for at in (1_795_000_000_000, 1_795_000_060_000):
-        in_database(database, lambda s, at=at: key_usage.note(s, POLICE, scene.kid, SCHOOL, at))
+        in_database(
+            database,
+            partial(key_usage.note, agency=POLICE, kid=scene.kid, peer=SCHOOL, now=at),
+        )
     code, said = scene.run("usage")
     assert code == 0
     assert "school  2 times, last 2026-11-18T11:07:40" in said
@@ -287,7 +291,7 @@ def test_a_request_is_carried_out_once(scene: Scene) -> None:
 def test_keys_that_are_needed_are_not_destroyed(scene: Scene) -> None:
     new = scene.keys()
     for kid in (new.current_opening.kid, new.signing.kid):
-        refused(scene, lambda kid=kid: scene.ask("ada", kid), "the key is active")
+        refused(scene, partial(scene.ask, "ada", kid), "the key is active")
     refused(scene, lambda: scene.ask("ada", bytes(32)), "no agency of this node has such a key")
     refused(
         scene,
@@ -345,12 +349,12 @@ def test_a_destruction_that_died_is_finished_by_confirming_again(
 
     with monkeypatch.context() as patched:
         if before in {"begin", "end"}:
-            real, calls = key_requests.in_database, iter([before == "begin", before == "end"])
+            calls = iter([before == "begin", before == "end"])
 
             def database(place: Path | str, job: Callable[[Any], Any]) -> Any:
                 if job.__name__ in {"begin", "end"} and next(calls):
                     raise Crash
-                return real(place, job)
+                return in_database(place, job)
 
             patched.setattr(key_requests, "in_database", database)
         elif before == "destroy":

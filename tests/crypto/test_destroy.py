@@ -147,7 +147,7 @@ def test_whenever_it_dies_the_keys_load_and_the_next_try_ends_it(tmp_path: Path)
         store.create(POLICE, NOW)
         keys = store.rotate(POLICE, NOW + 1, NOW + 2)
         old, new = keys.opening
-        command = [sys.executable, "-c", PARTLY, folder, old.hex(), str(steps)]
+        command = [sys.executable, "-c", PARTLY, str(folder), old.hex(), str(steps)]
         code = subprocess.run(command, check=False, timeout=60).returncode
         half = store.load(POLICE)
         assert set(half.opening) in ({old, new}, {new})
