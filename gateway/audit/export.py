@@ -82,16 +82,18 @@ def verify(
     found: Iterable[str],
     *,
     trusted: AgencyKeysOf | None = None,
+    revoked: AgencyKeysOf | None = None,
     kept: Sequence[Note] = (),
     keep_leaves: bool = False,
     want: str | None = None,
 ) -> Verified:
     """Check a whole file. Raises LogInvalid with one line.
 
-    `trusted` are the keys that count instead of the file's own; `kept` are checkpoints that somebody else
-    kept; `want` is an index or a message id whose entries are to be handed back.
+    `trusted` are the keys that count instead of the file's own; `revoked` are keys whose checkpoints are
+    believed if a later one covers them; `kept` are checkpoints that somebody else kept; `want` is an index or
+    a message id whose entries are to be handed back.
     """
-    reading = _Reading(trusted, kept, keep_leaves=keep_leaves, want=want)
+    reading = _Reading(trusted, revoked, kept, keep_leaves=keep_leaves, want=want)
     for number, line in enumerate(found, start=1):
         reading.take(number, line.removesuffix("\n"))
     return reading.finish()
@@ -101,10 +103,18 @@ class _Reading:
     """One pass over a file."""
 
     def __init__(
-        self, trusted: AgencyKeysOf | None, kept: Sequence[Note], *, keep_leaves: bool, want: str | None
+        self,
+        trusted: AgencyKeysOf | None,
+        revoked: AgencyKeysOf | None,
+        kept: Sequence[Note],
+        *,
+        keep_leaves: bool,
+        want: str | None,
     ) -> None:
         self._result = Verified()
         self._trusted = trusted
+        self._revoked = revoked or {}
+        self._believed = True
         self._keep_leaves = keep_leaves
         self._want = want
         self._tops: list[tuple[int, bytes]] = []  # complete subtrees, largest first: size, hash
@@ -172,7 +182,7 @@ class _Reading:
             raise LogInvalid(f"after entry {self._result.entries - 1}: {error}") from None
         where = f"the checkpoint of {note.size} entries"
         try:
-            verify_any(note, [pair for pairs in self._keys().values() for pair in pairs])
+            self._believed = self._is_believed(note)
         except NoteInvalid as error:
             raise LogInvalid(f"{where}: {error}") from None
         last = self._last
@@ -189,6 +199,18 @@ class _Reading:
         self._last = note
         self._result.checkpoints += 1
         self._result.covered, self._result.last, self._result.origin = note.size, text, note.origin
+
+    def _is_believed(self, note: Note) -> bool:
+        """Whether keys that count signed it, not ones that counted once. Raises NoteInvalid."""
+        former = [pair for agency in self._result.keys for pair in self._revoked.get(agency, ())]
+        try:
+            verify_any(note, [pair for pairs in self._keys().values() for pair in pairs])
+        except NoteInvalid:
+            if not former:
+                raise
+            verify_any(note, former)
+            return False
+        return True
 
     def _keys(self) -> AgencyKeysOf:
         """The keys that count, of the agencies the file says it is of."""
@@ -209,6 +231,8 @@ class _Reading:
             raise LogInvalid("the file is cut off: it has no end")
         if self._last is None:
             raise LogInvalid("no checkpoint is in the file: nothing vouches for its entries")
+        if not self._believed:
+            raise LogInvalid("the last checkpoint is signed with a key that was revoked: export the log anew")
         for note in self._kept.values():
             if note.size > self._result.entries:
                 raise LogInvalid(

@@ -171,12 +171,12 @@ def public_keys(settings: config.Settings) -> dict[str, list[NoteKeys]]:
     store = settings.key_store()
     directory = open_directory(settings.directory()).current
     found: dict[str, list[NoteKeys]] = {}
-    for agency in settings.node.agencies:
-        own = store.load(AgencyId(agency))
-        found[agency] = [NoteKeys(own.signing.public, own.audit_key().public)]
-        found[agency] += [
-            pair for pair in directory.note_keys(AgencyId(agency)) if pair.signing.kid != own.signing.kid
-        ]
+    for agency in map(AgencyId, settings.node.agencies):
+        own = store.load(agency)
+        pairs = [NoteKeys(public, own.audit_key().public) for public in own.verify_keys()]
+        known = {pair.signing.kid for pair in pairs}
+        listed = [*directory.note_keys(agency), *directory.revoked_note_keys(agency)]
+        found[agency] = [*pairs, *(pair for pair in listed if pair.signing.kid not in known)]
     return found
 
 
@@ -211,12 +211,16 @@ def _verified(
 ) -> Verified:
     """Check a file. Raises LogInvalid, StartupError."""
     trusted: dict[str, Any] | None = None
+    revoked: dict[str, Any] | None = None
     if directory is not None:
         known = directory_file.load(directory)
         trusted = {agency: pairs for agency in known.agencies if (pairs := known.note_keys(agency))}
+        revoked = {agency: known.revoked_note_keys(agency) for agency in known.agencies}
     notes = [_kept(path) for path in kept or ()]
     try:
-        return export.verify(_lines(file), trusted=trusted, kept=notes, keep_leaves=keep_leaves, want=want)
+        return export.verify(
+            _lines(file), trusted=trusted, revoked=revoked, kept=notes, keep_leaves=keep_leaves, want=want
+        )
     except OSError as error:
         raise StartupError(f"cannot read {file}: {error.strerror}") from None
 

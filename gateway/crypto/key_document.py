@@ -73,6 +73,11 @@ class AgencyKeys:
         """Whether this is a key of the agency, or was."""
         return kid in self.dates or any(one.public.kid == kid for one in self.destroyed)
 
+    def verify_keys(self) -> list[VerifyKey]:
+        """The public halves of all signing keys it ever had, the newest first."""
+        gone = [one.public for one in self.destroyed if isinstance(one.public, VerifyKey)]
+        return [*(key.public for key in reversed(self.signing_keys)), *reversed(gone)]
+
     def digest(self) -> bytes:
         """SHA-256 over the ids of the keys that can be used: another once one is made or destroyed."""
         return hashlib.sha256(b"".join(sorted(self.dates))).digest()

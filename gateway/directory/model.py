@@ -182,6 +182,7 @@ class Directory:
         }
         self._agreements = tuple(_agreement(entry) for entry in document.agreements)
         self._verify: dict[tuple[AgencyId, bytes], _TimedVerifyKey] = {}
+        self._revoked: dict[tuple[AgencyId, bytes], VerifyKey] = {}
         self._seal: dict[AgencyId, list[tuple[int, int, SealingKey]]] = {}
         self._audit: dict[AgencyId, list[AuditVerifyKey]] = {}
         problems = self._load_keys(document)
@@ -211,7 +212,9 @@ class Directory:
         starts, ends = _ms(key.starts), _ms(key.ends) if key.ends else NEVER
         if key.use == "sign" and key.suite in SIGNING_SUITES:
             verify = VerifyKey.from_public(key.public_bytes)
-            if not key.revoked:
+            if key.revoked:
+                self._revoked[agency, verify.kid] = verify
+            else:
                 self._verify[agency, verify.kid] = _TimedVerifyKey(verify, starts, ends)
             return verify.kid if verify.suite == key.suite else None
         if key.use == "audit" and key.suite == SUITE_ML_DSA_65:
@@ -252,13 +255,15 @@ class Directory:
 
     def note_keys(self, agency: AgencyId) -> list[NoteKeys]:
         """The pairs of keys an agency's audit checkpoints may be signed with, of any time."""
+        return self._pairs(agency, [one.key for (owner, _), one in self._verify.items() if owner == agency])
+
+    def revoked_note_keys(self, agency: AgencyId) -> list[NoteKeys]:
+        """The pairs whose signing key is revoked: alone they prove nothing any more."""
+        return self._pairs(agency, [key for (owner, _), key in self._revoked.items() if owner == agency])
+
+    def _pairs(self, agency: AgencyId, signing: Sequence[VerifyKey]) -> list[NoteKeys]:
         audits: list[AuditVerifyKey | None] = [*self._audit.get(agency, ())]
-        return [
-            NoteKeys(timed.key, audit)
-            for (owner, _), timed in self._verify.items()
-            if owner == agency
-            for audit in audits or [None]
-        ]
+        return [NoteKeys(key, audit) for key in signing for audit in audits or [None]]
 
     def sealing_key(
         self, agency: AgencyId, now: int, suites: Collection[str] = STRONGEST_FIRST
