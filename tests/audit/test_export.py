@@ -46,6 +46,30 @@ async def lines(tmp_path: Path) -> list[str]:
     return await grown(tmp_path, [1, 3, 40, 57, 300])
 
 
+async def test_a_revoked_keys_checkpoint_counts_only_under_a_later_one(tmp_path: Path) -> None:
+    old = [(SigningKey.from_seed(b"\x03" * 32), SIGNERS[0][1])]
+    revoked = {"school": [NoteKeys(signing.public, own.public) for signing, own in old]}
+    SqliteStore.create(tmp_path / "a.db")
+    store = SqliteStore(tmp_path / "a.db")
+    for signers in (old, SIGNERS):
+        await store.write(lambda s: audit.record(s, "test"))
+        await store.write(lambda s, by=signers: log.checkpoint(s, by, 1))  # type: ignore[misc]
+    both = {"school": [*KEYS["school"], *revoked["school"]]}
+    found = await store.read(lambda s: list(export.lines(s, both)))
+    await store.close()
+
+    assert export.verify(found).covered == 2  # the file's own keys
+    assert export.verify(found, trusted=KEYS, revoked=revoked).covered == 2
+    with pytest.raises(LogInvalid, match="not signed with the keys"):
+        export.verify(found, trusted=KEYS)
+    end = '{"end":1}'
+    with pytest.raises(LogInvalid, match="signed with a key that was revoked"):
+        export.verify([*found[:3], end], trusted=KEYS, revoked=revoked)
+    forged = found[1].replace('"test"', '"tset"')
+    with pytest.raises(LogInvalid, match="do not match"):
+        export.verify([found[0], forged, *found[2:]], trusted=KEYS, revoked=revoked)
+
+
 async def test_a_log_that_grew_in_steps_has_the_roots_of_one_made_at_once(lines: list[str]) -> None:
     found = export.verify(lines, keep_leaves=True)
     assert (found.entries, found.covered, found.checkpoints) == (300, 300, 5)

@@ -46,7 +46,9 @@ def key_file(folder: Path) -> Reader:
     rotated = (folder / f"{parts.POLICE}.json").read_bytes()
     in_token = json.loads(rotated) | {"version": 3}
     in_token["signing"][0] = {"suite": "ESP256", "token": "00", "public": "AA", "created": 1, "starts": 1}
-    examples = (plain, rotated, json.dumps(in_token).encode())
+    store.destroy(parts.POLICE, next(iter(store.load(parts.POLICE).opening)), NOW + 3)
+    with_tombstone = (folder / f"{parts.POLICE}.json").read_bytes()
+    examples = (plain, rotated, json.dumps(in_token).encode(), with_tombstone)
     name = f"{parts.POLICE}.json"
     return Reader(by_file(folder, name, lambda _: store.load(parts.POLICE)), StartupError, examples, "json")
 
