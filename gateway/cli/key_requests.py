@@ -1,4 +1,4 @@
-"""Commands for what takes two people: keys destroy, export, request, confirm (docs/keys.md section 6)."""
+"""Commands for what takes two people: keys destroy, export, request, confirm (docs/keys.md section 7)."""
 
 from __future__ import annotations
 

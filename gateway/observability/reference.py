@@ -10,6 +10,7 @@ from gateway.observability.vocabulary import (
     EVENTS,
     FIELDS,
     FOLDER_OUTCOMES,
+    KEYS_DUE,
     OWN_FIELDS,
     PUBLISH_FAILURES,
     PUSH_OUTCOMES,
@@ -32,6 +33,7 @@ def describe() -> str:
         "How a push ended (`outcome`)": _words("outcome", PUSH_OUTCOMES),
         "What became of a file in a folder (`outcome`)": _words("outcome", FOLDER_OUTCOMES),
         "What became known of emergency openings (`what`)": _words("what", BREAK_GLASS),
+        "What is to be done with a key (`what`)": _words("what", KEYS_DUE),
         "Why a receipt was refused (`why`)": _words("why", RECEIPT_REFUSALS),
     }
     return "\n".join(f"### {title}\n\n{table}" for title, table in sections.items())

@@ -261,6 +261,10 @@ url = "https://police.example/hook?x=1"
 secret_file = "secret"
 [times]
 tick = 1.5
+[[operators]]
+id = "ada"
+public = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+may = ["destroy-key"]
 """
     return Reader(by_file(folder, "gateway.toml", config.load), StartupError, (example,))
 
