@@ -27,7 +27,7 @@ from gateway.store import audit
 from gateway.transport.base import Lane, Sealed
 from tests.crypto.test_destroy import holding, secret_of
 from tests.operators import Operators, typed
-from tests.road import arrived, metric, reached, send, wait_for_arrival
+from tests.road import arrived, ladder, metric, reached, send, wait_for_arrival
 from tests.world import POLICE, SCHOOL, World, provision, running, until
 
 QUICK = """
@@ -333,7 +333,23 @@ async def test_a_node_that_has_not_looked_yet_takes_nothing_in_for_a_destroyed_k
         settings = config.load(world.folder / POLICE)
         provisioning.rotate(settings, POLICE, 0, now_ms())
         directory_file.revoke_key(world.directory, POLICE, kid, datetime.now(UTC))
-        await destroy(world, POLICE, people, kid)
+        request = people.folder / "ask.json"
+        about = ("destroy", kid.hex(), *people.by("ada"), "--request", request)
+        code, said = await run(world, POLICE, *about)
+        assert code == 0, said
+
+        # A message comes for the key after it was asked for: it is not lost, and nothing is closed.
+        for _ in range(2):
+            message_id = (await send(world.clients[SCHOOL]))["message_id"]
+            await wait_for_arrival(world, message_id)
+            code, said = await run(world, POLICE, "confirm", request, *people.by("grace"))
+            assert code != 0
+            assert "1 message(s) sealed to this key wait" in said
+            await world.clients[POLICE].ack([message_id])
+            await reached(world, message_id, "delivered")
+        code, said = await run(world, POLICE, "confirm", request, *people.by("grace"))
+        assert code == 0, said
+
         assert kid in keys_of(world, POLICE).opening
         message_id = (await send(world.clients[SCHOOL]))["message_id"]
         one = await reached(world, message_id, "rejected")
@@ -343,14 +359,9 @@ async def test_a_node_that_has_not_looked_yet_takes_nothing_in_for_a_destroyed_k
         # After a restart it has no key for what comes: a dead letter, and nobody is told.
         await world.stop(POLICE)
         await world.start(POLICE)
-        body = await _unopened(world)
+        message_id = (await send(world.clients[SCHOOL]))["message_id"]
         await dead(world, 2)
-        assert body
-
-
-async def _unopened(world: World) -> str:
-    """Another message sealed to what the sender takes for the key of the police."""
-    return str((await send(world.clients[SCHOOL]))["message_id"])
+        assert (await ladder(world, message_id))["stage"] == "accepted"
 
 
 async def test_a_message_whose_sender_was_revoked_since_is_answered_without_its_content(
