@@ -8,11 +8,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from gateway import config, provisioning
+from gateway import config, keycare, provisioning
 from gateway.cli import key_requests, keys
 from gateway.cli.database import in_database
 from gateway.crypto import protected
@@ -182,6 +183,26 @@ def test_list_says_what_it_is_time_for(scene: Scene) -> None:
     assert "time to" not in scene.run("list")[1]
 
 
+def test_what_operator_key_prints_is_all_the_settings_need(scene: Scene) -> None:
+    file, passphrase = scene.people.folder / "mary", scene.people.folder / "passphrase"
+    code, section = typed("operator", "key", file, "--passphrase-file", passphrase)
+    assert code == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert json.loads(Path(f"{file}.pub").read_text("utf-8"))["ed25519"] in section
+    with (scene.node / config.FILE_NAME).open("a", encoding="utf-8") as settings:
+        settings.write("\n" + section.replace('id = ""', 'id = "mary"'))
+    scene.asked("mary")
+    assert scene.confirm()[0] == 0
+    before = file.read_bytes()
+    code, said = typed("operator", "key", file, "--passphrase-file", passphrase)
+    assert code != 0
+    assert "never overwritten" in said
+    assert file.read_bytes() == before
+    code, said = typed("operator", "key", file.parent / "no" / "key", "--passphrase-file", passphrase)
+    assert code != 0
+    assert "cannot write" in said
+
+
 # --- refusals ---
 
 
@@ -309,6 +330,25 @@ def test_a_key_that_came_back_into_use_since_it_was_asked_for_stays(scene: Scene
     new = scene.keys()
     directory_file.end_key(scene.world.directory, POLICE, new.current_opening.kid, datetime.now(UTC))
     refused(scene, scene.confirm, "peers still seal to this key: a newer one must be listed")
+
+
+def test_with_a_mirror_whoever_keeps_the_directory_takes_the_key_out_first(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = scene.node / config.FILE_NAME
+    mirror = '[node]\ndirectory_mirror = "../mirror"\ndirectory_root = "root.json"'
+    settings.write_text(settings.read_text("utf-8").replace("[node]", mirror), "utf-8")
+    file = scene.world.directory
+    monkeypatch.setattr(
+        keycare, "open_directory", lambda _: SimpleNamespace(current=directory_file.load(file))
+    )
+    refused(scene, scene.ask, "the directory still lists this key: have whoever keeps it take the entry out")
+    directory_file.drop_sealing_key(file, POLICE, scene.kid)
+    listed = file.read_bytes()
+    scene.asked()
+    assert scene.confirm()[0] == 0
+    assert scene.kid not in scene.keys().opening
+    assert file.read_bytes() == listed
 
 
 def test_a_wrong_passphrase_is_one_line(scene: Scene) -> None:
