@@ -17,12 +17,12 @@ import typer
 
 from bench.nodes import start_pair
 from gateway import config, hardening
-from gateway.cli import app as root
 from gateway.crypto import backup, protected
 from gateway.crypto.keys import OpenFailed
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
 from gateway.tls import broker_context, web_context
+from tests.command import app as root
 
 ROOT = Path(__file__).parents[1]
 
