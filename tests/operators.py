@@ -8,8 +8,8 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from gateway import config
-from gateway.cli import app
 from gateway.crypto import governance
+from tests.command import app
 
 SECRET = b"a passphrase of many words"
 ALL = ("destroy-key", "destroy-key-and-messages", "export-key")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from gateway import config, keycare, provisioning
+from gateway.cli import key_requests
 from gateway.cli.common import Json, NodeFolder, show, timestamp
 from gateway.cli.database import enter, in_database
 from gateway.crypto.key_rows import KeyRow, due
@@ -26,6 +27,7 @@ keys_app = typer.Typer(no_args_is_help=True, help="A node's keys.")
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
+    key_requests.register(keys_app)
     app.add_typer(keys_app, name="keys")
 
 

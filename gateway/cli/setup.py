@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gateway import config, keycare, provisioning
-from gateway.cli import people
+from gateway.cli import governance, people
 from gateway.cli.common import Json, NodeFolder, show
 from gateway.cli.database import enter
 from gateway.crypto.labels import SUITE_ESP256, SUITE_P256
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(init)
     app.add_typer(token_app, name="token")
+    governance.register(directory_app)
     app.add_typer(directory_app, name="directory")
     app.add_typer(config_app, name="config")
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gateway.cli import app
 from gateway.crypto import governance
 from gateway.directory import repository
 from gateway.directory.mirror import DirectoryMirror
@@ -22,6 +21,7 @@ from gateway.directory.repository import Repository
 from gateway.errors import StartupError
 from gateway.messages import LawfulBasis, Purpose
 from gateway.provisioning import NewAgreement, agree
+from tests.command import app
 from tests.world import COUNCIL, POLICE, QUICK, SCHOOL, provision, running, until
 
 PASSPHRASE = "correct horse battery staple"

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gateway.cli import app
 from gateway.cli.people import read_request
 from gateway.crypto import governance
 from gateway.engine import break_glass
@@ -31,6 +30,7 @@ from gateway.observability import logs
 from gateway.protocol.break_glass import BreakGlass
 from gateway.provisioning import NewAgreement, agree
 from gateway.store import inbox, reconciliations
+from tests.command import app
 from tests.leaks.canaries import canary, plant_json, search
 from tests.road import metric, reached, referral, send, wait_for_arrival
 from tests.world import POLICE, SCHOOL, World, provision, running, until
