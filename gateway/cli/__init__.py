@@ -23,6 +23,7 @@ from gateway.cli import (
     inspect,
     keys,
     node,
+    proposals,
     sandbox,
     setup,
 )
@@ -56,6 +57,7 @@ def _root(
 
 setup.register(app)
 governance.register(setup.directory_app)
+proposals.register(setup.directory_app)
 broker.register(app)
 node.register(app)
 client.register(app)

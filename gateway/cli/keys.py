@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gateway import config, provisioning
 from gateway.cli.common import Json, NodeFolder, show, timestamp
+from gateway.cli.proposals import hand_over, open_desk
 from gateway.directory import file as directory_file
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
@@ -24,6 +26,12 @@ def register(app: typer.Typer) -> None:
 
 Agency = Annotated[
     str, typer.Option("--agency", "-a", help="Only this agency's; without it all of the node.")
+]
+Proposal = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where the directory comes from a mirror: the change goes into this file, for governance."
+    ),
 ]
 
 
@@ -79,16 +87,19 @@ def rotate(
             min=0,
         ),
     ] = 600,
+    proposal: Proposal = None,
 ) -> None:
-    """Make new keys. The old ones go on opening and verifying; a running node notices by itself."""
+    """Make new keys. The old ones go on opening and verifying; a running node notices by itself.
+
+    Where the directory comes from a mirror they are in use when governance has published the proposal.
+    """
     settings = config.load(node)
+    if file := _proposed(settings, proposal):
+        hand_over(file, open_desk(node, agency, file).rotation(lead * 1000))
+        return
     for one in _agencies(settings, agency):
-        entries = provisioning.rotate(settings, one, lead * 1000, _now())
-        if not entries:
-            typer.echo(f"{one}: new keys are in the directory, in use in {lead} s")
-            continue
-        typer.echo(f"{one}: hand these to whoever keeps the directory, to publish within {lead} s:", err=True)
-        show([entry.model_dump(mode="json") for entry in entries])
+        provisioning.rotate(settings, one, lead * 1000, _now())
+        typer.echo(f"{one}: new keys are in the directory, in use in {lead} s")
 
 
 @keys_app.command()
@@ -96,21 +107,36 @@ def revoke(
     kid: Annotated[str, typer.Argument(metavar="KID", help="The key's id, as `gateway keys list` shows it.")],
     node: NodeFolder,
     agency: Agency = "",
+    proposal: Proposal = None,
 ) -> None:
-    """Declare a key stolen: from the next look at the directory nobody seals to it or believes it."""
+    """Declare a key stolen: from the next look at the directory nobody seals to it or believes it.
+
+    Where the directory comes from a mirror that is when governance has published the proposal. It can also
+    revoke the key by itself: call them first.
+    """
     settings = config.load(node)
-    if settings.node.directory_mirror:
-        raise StartupError("tell whoever keeps the directory to set `revoked` on this key, and publish")
     try:
         wanted = bytes.fromhex(kid)
     except ValueError:
         raise StartupError("a key id is hexadecimal: `gateway keys list` shows them") from None
+    if file := _proposed(settings, proposal):
+        hand_over(file, open_desk(node, agency, file).revocation(wanted))
+        return
     owners = [one for one in _agencies(settings, agency) if wanted in settings.key_store().load(one).dates]
     if not owners:
         raise StartupError("no agency of this node has such a key: `gateway keys list` shows them")
     file = settings.path(settings.node.directory)
     directory_file.revoke_key(file, owners[0], wanted, datetime.now(UTC))
     typer.echo(f"{owners[0]}: {kid} is revoked in {file}")
+
+
+def _proposed(settings: config.Settings, file: Path | None) -> Path | None:
+    """The file for a proposal; None where the directory is a file that needs none. Raises StartupError."""
+    if settings.node.directory_mirror and file is None:
+        raise StartupError("the directory comes from a mirror: name a new file with --proposal FILE")
+    if file is not None and not settings.node.directory_mirror:
+        raise StartupError("this node's directory is a file, which is changed at once: leave --proposal out")
+    return file
 
 
 def _agencies(settings: config.Settings, wanted: str) -> list[AgencyId]:

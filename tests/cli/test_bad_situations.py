@@ -115,8 +115,8 @@ class Mirrored:
 
     def publish(self, document: object) -> None:
         made = Repository(self.repo)
-        made.propose(json.dumps(document).encode(), repository.now())
-        made.sign(parts.SIGNING[parts.SCHOOL]._key)
+        made.propose(json.dumps(document).encode(), [], repository.now())
+        made.sign(parts.SIGNING[parts.SCHOOL]._key, repository.now())
         made.publish(parts.SIGNING[parts.POLICE]._key, repository.now())
 
     def node(self) -> DirectoryMirror:

@@ -12,6 +12,7 @@ from gateway.cli import governance as governance_commands
 from gateway.crypto.audit_key import AuditKey
 from gateway.directory import file as directory_file
 from gateway.directory import repository
+from gateway.directory.changes import differences
 from gateway.directory.mirror import DirectoryMirror
 from gateway.errors import StartupError
 from tests.fuzz.kit import Reader
@@ -108,7 +109,7 @@ def published(folder: Path) -> Path:
     ]
     now = repository.now()
     made.init([public[0]], 1, public[1], json.dumps(document()).encode(), now)
-    made.sign(governor)
+    made.sign(governor, now)
     made.publish(publisher, now)
     return folder / "repo"
 
@@ -170,7 +171,7 @@ def staged_metadata(folder: Path) -> Reader:
     """What governors hand to each other to sign."""
     repo = published(folder)
     made = repository.Repository(repo)
-    made.propose(json.dumps(document()).encode(), repository.now())
+    made.propose(json.dumps(document()).encode(), [], repository.now())
     file = repo / "staged" / "targets.json"
     example = file.read_bytes()
 
@@ -178,7 +179,8 @@ def staged_metadata(folder: Path) -> Reader:
         file.write_bytes(data)
         made.staged()
         made.status()
-        repository.differences(made.directory(), made.directory(staged=True))
+        differences(made.directory(), made.directory(staged=True))
+        made.explain(repository.now())
 
     return Reader(read, StartupError, (example,), "json")
 

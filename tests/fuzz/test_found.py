@@ -202,7 +202,7 @@ def test_a_small_file_of_a_mirror_takes_little_memory(tmp_path: Path) -> None:
 )
 def test_staged_targets_that_name_no_directory(tmp_path: Path, targets: dict[str, Any]) -> None:
     made = Repository(directories.published(tmp_path))
-    made.propose(json.dumps(directories.document()).encode(), repository.now())
+    made.propose(json.dumps(directories.document()).encode(), [], repository.now())
     file = tmp_path / "repo" / "staged" / "targets.json"
     document = json.loads(file.read_text())
     document["signed"]["targets"] = targets
@@ -214,7 +214,7 @@ def test_staged_targets_that_name_no_directory(tmp_path: Path, targets: dict[str
 @pytest.mark.parametrize("version", [1.5, "\ud83d"])
 def test_staged_metadata_that_cannot_be_signed(tmp_path: Path, version: object) -> None:
     made = Repository(directories.published(tmp_path))
-    made.propose(json.dumps(directories.document()).encode(), repository.now())
+    made.propose(json.dumps(directories.document()).encode(), [], repository.now())
     file = tmp_path / "repo" / "staged" / "targets.json"
     document = json.loads(file.read_text())
     document["signed"]["other"] = version
