@@ -147,8 +147,11 @@ def test_a_directory_of_a_later_format_is_refused_and_the_last_good_copy_stays(
 ) -> None:
     ground = Mirrored(tmp_path)
     before = ground.kept()
-    monkeypatch.setattr(repository, "_check", lambda directory: None)  # governance has newer gateways
-    ground.publish(directories.document() | {"version": 2})
+    published = Repository(ground.repo).directory()
+    with monkeypatch.context() as newer:  # gateways, that governance has
+        newer.setattr(repository, "_check", lambda _: published)
+        newer.setattr(Repository, "explain", lambda *_: [])
+        ground.publish(directories.document() | {"version": 2})
     node = ground.node()
     assert ground.refusals == 1
     assert node.current.document.version == 1
