@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from gateway.crypto import cbor, cose
 from gateway.crypto.cbor import CborError
-from gateway.crypto.fields import read_agency, read_bytes, read_number
+from gateway.crypto.fields import read_agency, read_bytes, read_number, read_text
 from gateway.crypto.keys import Signer, VerifyKey
 from gateway.crypto.labels import PROPOSAL_CONTEXT, PROPOSAL_VERSION
 from gateway.messages import AgencyId
@@ -113,16 +113,17 @@ def read_proposal(data: bytes) -> SignedProposal:
 def _read(value: Any) -> Proposal:
     if not isinstance(value, dict) or value.keys() != _LABELS or value[_VERSION] != PROPOSAL_VERSION:
         raise CborError(_NOT_ONE)
-    if value[_KIND] not in set(Kind) or not isinstance(value[_TEXT], str):
+    kind, text = read_text(value[_KIND]), value[_TEXT]
+    if kind not in set(Kind) or not isinstance(text, str):
         raise CborError(_NOT_ONE)
     proposal = Proposal(
-        Kind(value[_KIND]),
+        Kind(kind),
         read_agency(value[_AGENCY]),
         str(read_agency(value[_SUBJECT])),  # an agreement's identifier has the same form
         read_number(value[_CREATED]),
         read_number(value[_EXPIRES]),
         read_bytes(value[_BASE], len(NOTHING)),
-        value[_TEXT],
+        text,
     )
     if not _is_whole(proposal):
         raise CborError(_NOT_ONE)

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NoReturn
+from typing import Final, Literal, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
@@ -22,6 +22,7 @@ from gateway.messages import AgencyId
 from gateway.protocol.keys import Dates, KeyState, states
 
 Entry = AgencyEntry | AgreementEntry
+E = TypeVar("E", AgencyEntry, AgreementEntry)
 Subject = tuple[Literal["agency", "agreement"], str]
 """What stands in a directory: which kind of thing, and its identifier."""
 MOST: Final = 200
@@ -193,9 +194,8 @@ def _change(current: Entry | None, proposals: Sequence[Proposal]) -> Change:
 
 
 def _own_entry(current: Entry | None, proposal: Proposal) -> AgencyEntry:
-    try:
-        entry = AgencyEntry.model_validate_json(proposal.text)
-    except ValidationError:
+    entry = _read(AgencyEntry, proposal.text)
+    if entry is None:
         _refuse(proposal, "does not hold an entry")
     if entry.id != proposal.agency or canonical(entry) != proposal.text:
         _refuse(proposal, "does not hold the agency's own entry in its canonical form")
@@ -209,13 +209,19 @@ def _own_entry(current: Entry | None, proposal: Proposal) -> AgencyEntry:
 
 
 def _agreement(proposal: Proposal) -> AgreementEntry:
-    try:
-        agreement = AgreementEntry.model_validate_json(proposal.text)
-    except ValidationError:
+    agreement = _read(AgreementEntry, proposal.text)
+    if agreement is None:
         _refuse(proposal, "does not hold an agreement")
     if agreement.id != proposal.subject or canonical(agreement) != proposal.text:
         _refuse(proposal, "does not hold the agreement it names in its canonical form")
     return agreement
+
+
+def _read(kind: type[E], text: str) -> E | None:
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError:  # not the cause of a refusal: it repeats names of fields
+        return None
 
 
 def _named(entry: Entry | None) -> set[AgencyId]:

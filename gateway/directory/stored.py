@@ -96,10 +96,14 @@ class Stored:
         return {name for one in self.versions(Targets.type).values() for name in self.names(one.signed)}
 
     def stage(self, metadata: Metadata[Any], files: Mapping[str, bytes] | None = None) -> None:
-        """Let a version wait for signatures, with the files it lists."""
+        """Let a version wait for signatures; with `files`, which it lists, instead of one before."""
         for name, data in (files or {}).items():
             _write(self._staged_file(name), data)
         _write(self._folder / STAGED / f"{metadata.signed.type}.json", metadata.to_bytes(JSONSerializer()))
+        if files is not None:
+            proposals = (self._folder / STAGED).glob(self._staged_file(PROPOSALS).name + "*")
+            for stale in set(proposals) - set(map(self._staged_file, files)):
+                stale.unlink()
 
     def publish(self, file: str, metadata: Metadata[Any]) -> None:
         """Publish a version, and what it lists before it."""

@@ -141,6 +141,7 @@ def _is_read(payload: Any) -> bool:
         {1: 2},
         {2: "other"},
         {2: 1},
+        {2: ["entry"]},
         {3: "School"},
         {3: None},
         {4: ""},
