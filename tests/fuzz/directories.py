@@ -191,7 +191,7 @@ def staged_metadata(folder: Path) -> Reader:
 PUBLISHED = parse(json.dumps(document()).encode()).document
 
 
-def _proposed(kind: Kind, subject: str, text: str) -> bytes:
+def proposed(text: str, kind: Kind = Kind.ENTRY, subject: str = parts.SCHOOL) -> bytes:
     """As the school would ask for it."""
     base = base_of(subjects(PUBLISHED)["agency" if kind is Kind.ENTRY else "agreement", subject])
     proposal = Proposal(kind, parts.SCHOOL, subject, NOW, NOW + 1000, base, text)
@@ -202,8 +202,8 @@ def proposal(folder: Path) -> Reader:
     """As governance reads it, beside what is published."""
     entry, _ = PUBLISHED.agencies
     examples = (
-        _proposed(Kind.ENTRY, entry.id, canonical(entry)),
-        _proposed(Kind.WITHDRAW, "one", ""),
+        proposed(canonical(entry)),
+        proposed("", Kind.WITHDRAW, "one"),
     )
     return Reader(lambda data: asked_for(PUBLISHED, [data], NOW), ChangeRefused, examples, "cbor")
 
@@ -212,7 +212,7 @@ def proposed_entry(folder: Path) -> Reader:
     """The text that a proposal carries, under the right signature."""
 
     def read(data: bytes) -> None:
-        asked_for(PUBLISHED, [_proposed(Kind.ENTRY, parts.SCHOOL, data.decode(errors="replace"))], NOW)
+        asked_for(PUBLISHED, [proposed(data.decode(errors="replace"))], NOW)
 
     example = canonical(PUBLISHED.agencies[0]).encode()
     return Reader(read, (ChangeRefused, ValueError), (example,), "json", copies=2)

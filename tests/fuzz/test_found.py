@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from gateway.crypto import backup
 from gateway.crypto.backup import BackupInvalid
 from gateway.crypto.statement import CONFORMANCE_CONTEXT, StatementInvalid, read_statement
 from gateway.directory import mirror, model, repository
+from gateway.directory.changes import ChangeRefused, asked_for
 from gateway.directory.mirror import DirectoryMirror
 from gateway.directory.model import DirectoryInvalid
 from gateway.directory.repository import Repository
@@ -209,6 +211,13 @@ def test_staged_targets_that_name_no_directory(tmp_path: Path, targets: dict[str
     file.write_text(json.dumps(document))
     with pytest.raises(StartupError, match="list no directory"):
         made.directory(staged=True)
+
+
+def test_a_proposed_entry_is_not_quoted() -> None:
+    """Nor is the error of the library, which names its fields."""
+    with pytest.raises(ChangeRefused, match="does not hold an entry") as refused:
+        asked_for(directories.PUBLISHED, [directories.proposed(f'{{"{CANARY}":0}}')], directories.NOW)
+    assert CANARY not in "".join(traceback.format_exception(refused.value))
 
 
 @pytest.mark.parametrize("version", [1.5, "\ud83d"])
