@@ -136,6 +136,16 @@ def test_a_key_with_p256_proposes_too(tmp_path: Path) -> None:
     assert {key.suite for key in entry(ground, SCHOOL).keys if key.use == "sign"} == {"Ed25519", "ESP256"}
 
 
+def test_a_rotation_ends_keys_of_suites_that_the_settings_gave_up(ground: Ground) -> None:
+    file = ground.folder / SCHOOL / config.FILE_NAME
+    file.write_text(file.read_text().replace("[node]", '[node]\nopening_suites = ["HPKE-7-KE"]', 1))
+    ground.propose(rotated(ground, lead=600))
+    ground.sign_and_publish("ann", "bob")
+    old, new = (key for key in entry(ground, SCHOOL).keys if key.use == "seal")
+    assert (old.suite, new.suite) == ("HPKE-9-KE", "HPKE-7-KE")
+    assert old.ends == new.starts > repository.now()
+
+
 def test_a_rotation_that_was_not_published_is_proposed_again_without_new_keys(ground: Ground) -> None:
     first, made = rotated(ground, lead=600), signing(ground)
     second = rotated(ground, lead=900)
