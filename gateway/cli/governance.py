@@ -14,6 +14,7 @@ import typer
 from gateway.cli.common import Exit, Json, fail, show
 from gateway.cli.proposals import bounded, write_new
 from gateway.crypto import governance
+from gateway.crypto.proposal import ProposalInvalid, read_proposal
 from gateway.directory.changes import differences
 from gateway.errors import StartupError
 
@@ -89,7 +90,7 @@ def propose(
     Governance alone adds an agency, removes one, ends an agreement, removes or revokes a key.
     """
     repository, made = _repository(folder)
-    asked = [bounded(one) for one in proposal or ()]
+    asked = [_proposal(one) for one in proposal or ()]
     repository.propose(None if directory is None else _bytes(directory), asked, made.now())
     _show_change(repository, made)
     _staged(repository.staged())
@@ -169,6 +170,15 @@ def verify(
     except history.HistoryInvalid as error:
         fail(f"{folder} does not hold: {error}", Exit.REFUSED)
     typer.echo("every version is signed by governance, and every change asked for by who must.")
+
+
+def _proposal(file: Path) -> bytes:
+    data = bounded(file)
+    try:
+        read_proposal(data)
+    except ProposalInvalid:
+        raise StartupError(f"{file} is not a proposal as `gateway` makes them for agencies") from None
+    return data
 
 
 def _show_change(repository: Repository, made: Any) -> None:

@@ -35,11 +35,13 @@ def verify(folder: Path, trusted: Path | None, since: int = 1) -> Iterator[str]:
         # When a root took over is written nowhere: an older version may be signed under any of them.
         if not any(_is_signed(root, metadata) for root in (roots[-1:] if number == max(versions) else roots)):
             raise HistoryInvalid(f"version {number} is not signed by as many as must")
-        proposals = files.proposals(metadata.signed)
+        try:
+            proposals, document = files.proposals(metadata.signed), files.document(metadata.signed)
+        except StartupError as error:
+            raise HistoryInvalid(f"version {number}: {error}") from None
         if used & proposals.keys():
             raise HistoryInvalid(f"version {number} uses a proposal again")
         used |= proposals.keys()
-        document = files.document(metadata.signed)
         lines = ["the first that is looked at, governance vouches for all of it"]
         if before is not None:
             if number != before[0] + 1:

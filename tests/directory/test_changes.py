@@ -38,6 +38,7 @@ NOW = 1_800_000_000_000
 AT = datetime.fromtimestamp(NOW / 1000, UTC)
 DAY = timedelta(days=1)
 AGENCIES = ("council", "police", "school")
+PAIR = ("police", "school")
 KEYS = {name: SigningKey.generate("ESP256" if name == "police" else "Ed25519") for name in AGENCIES}
 NEXT, STRANGER = SigningKey.generate(), SigningKey.generate()
 
@@ -125,9 +126,9 @@ def test_it_rotates_and_signs_with_the_new_key_from_then_on() -> None:
     tomorrow = NOW + 2 * 24 * 3_600_000
     later: dict[str, Any] = {"created": tomorrow, "expires": tomorrow + 1}
     assert step(rotated, asked("school", again, rotated, NEXT, **later), now=tomorrow)
-    for times in (later, {}):
+    for signer, times in ((KEYS["school"], later), (KEYS["school"], {}), (NEXT, {})):
         with pytest.raises(ChangeRefused, match="current key"):
-            step(rotated, asked("school", again, rotated, **times), now=tomorrow)
+            step(rotated, asked("school", again, rotated, signer, **times), now=tomorrow)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +223,8 @@ def test_consents_to_different_words_are_none() -> None:
         step(before, *(asked(name, agreement(), before) for name in AGENCIES))
     with pytest.raises(ChangeRefused, match="agreement it names"):
         step(before, asked("school", agreement(), before, subject="two"))
+    with pytest.raises(ChangeRefused, match="canonical"):
+        step(before, *(asked(name, agreement(), before, text=canonical(agreement()) + " ") for name in PAIR))
     with pytest.raises(ChangeRefused, match="does not hold an agreement"):
         step(before, asked("school", agreement(), before, text=canonical(RENAMED)))
 
@@ -279,6 +282,7 @@ def test_what_governance_does_alone() -> None:
         entry("school", accepts=({"type": "referral", "versions": (1,)},)),
         entry("school", key_entry(KEYS["school"]), key_entry(NEXT)),
         entry("school", key_entry(NEXT)),
+        entry("school", key_entry(KEYS["school"]), key_entry(NEXT, revoked=AT)),
         entry("school", key_entry(KEYS["school"], AT - 2 * DAY)),
         entry("school", key_entry(KEYS["school"], ends=AT)),
         entry("school", key_entry(KEYS["school"], revoked=AT), key_entry(NEXT)),

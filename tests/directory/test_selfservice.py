@@ -290,9 +290,7 @@ def of_others(repo: Path) -> None:
         (of_others, "root version 2 is not signed"),
     ],
 )
-def test_a_past_that_does_not_hold_is_told(
-    ground: Ground, damage: Callable[[Path], None], why: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_past_that_does_not_hold_is_told(ground: Ground, damage: Callable[[Path], None], why: str) -> None:
     ground.propose(rotated(ground))
     ground.sign_and_publish("ann", "bob")
     ground.propose()
@@ -300,8 +298,8 @@ def test_a_past_that_does_not_hold_is_told(
     ground.typed("verify", ground.repo)
     damage(ground.repo)
     done = CliRunner().invoke(app, ["directory", "verify", str(ground.repo)])
-    assert done.exit_code != 0
-    assert why in f"{done.exception} {done.output} {capfd.readouterr().err}"
+    assert (done.exit_code, done.stdout.count("every version")) == (1, 0)
+    assert why in done.stderr
 
 
 def test_governors_who_go_around_the_rule_are_found(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,7 +355,7 @@ def test_what_an_agency_cannot_propose(ground: Ground) -> None:
     keys(ground, "revoke", "00", *node, fails="name a new file with --proposal")
     keys(ground, "revoke", "00", *node, "--proposal", ground.folder / "out", fails="has no such key")
     assert not (ground.folder / "out").exists()
-    ground.propose(ground.file, fails="this is not a proposal")
+    ground.propose(ground.file, fails="is not a proposal as")
     ground.change("one")
     ground.typed("withdraw", "one", "-n", ground.folder / COUNCIL, *out, fails="does not name council")
 
