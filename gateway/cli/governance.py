@@ -169,7 +169,9 @@ def verify(
             typer.echo(line)
     except history.HistoryInvalid as error:
         fail(f"{folder} does not hold: {error}", Exit.REFUSED)
-    typer.echo("every version is signed by governance, and every change asked for by who must.")
+    typer.echo(
+        "it holds: governance signed each version, and who must asked for what it may not change alone."
+    )
 
 
 def _proposal(file: Path) -> bytes:

@@ -241,13 +241,27 @@ def parts(document: DirectoryDocument) -> dict[Subject, Entry]:
 
 
 def differences(old: DirectoryDocument, new: DirectoryDocument) -> list[str]:
-    """What a new directory adds, changes and removes, a line each."""
+    """What a new directory adds, changes and removes, a line each; of keys also which."""
     before, after = parts(old), parts(new)
     lines = [f"+ {kind} {name}" for kind, name in after.keys() - before.keys()]
     lines += [f"- {kind} {name}" for kind, name in before.keys() - after.keys()]
     for kind, name in after.keys() & before.keys():
         was, now = (one[kind, name].model_dump(mode="json") for one in (before, after))
         lines += [f"~ {kind} {name}: {field}" for field in now if was.get(field) != now[field]]
+    keys_before, keys_after = _keys_of(old), _keys_of(new)
+    lines += [f"+ {key}" for key in keys_after - keys_before]
+    lines += [f"- {key}" for key in keys_before - keys_after]
     if old.expires != new.expires:
         lines.append(f"~ expires {new.expires.date()}")
     return sorted(lines, key=lambda line: line[2:])
+
+
+def _keys_of(document: DirectoryDocument) -> set[str]:
+    """Every key in words, with the id that an agency can read out to whoever asks it back."""
+    return {
+        f"key of {agency.id}: {key.use} {key.suite} {key.kid.hex()} from {key.starts:%Y-%m-%d %H:%M}"
+        + (f" to {key.ends:%Y-%m-%d %H:%M}" if key.ends else "")
+        + (", revoked" if key.revoked else "")
+        for agency in document.agencies
+        for key in agency.keys
+    }

@@ -115,6 +115,26 @@ def test_an_agency_changes_its_own_entry_and_nothing_else() -> None:
     assert explained(before, after, changes) == ["agency school: proposed by school"]  # type: ignore[arg-type]
 
 
+def test_what_changes_names_every_key_by_its_id() -> None:
+    """So that governors can have it read out to them."""
+    before = directory()
+    after = directory(
+        entry("school", key_entry(KEYS["school"], revoked=AT), key_entry(NEXT, AT, ends=AT + DAY))
+    )
+    kid, new = KEYS["school"].kid.hex(), NEXT.kid.hex()
+    assert differences(before, after) == [
+        "~ agency school: keys",
+        *sorted(
+            [
+                f"- key of school: sign Ed25519 {kid} from 2027-01-14 08:00",
+                f"+ key of school: sign Ed25519 {kid} from 2027-01-14 08:00, revoked",
+                f"+ key of school: sign Ed25519 {new} from 2027-01-15 08:00 to 2027-01-16 08:00",
+            ],
+            key=lambda line: line[2:],
+        ),
+    ]
+
+
 def test_it_rotates_and_signs_with_the_new_key_from_then_on() -> None:
     before = directory()
     both = entry("school", key_entry(KEYS["school"]), key_entry(NEXT, AT + DAY))

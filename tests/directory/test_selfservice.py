@@ -107,7 +107,7 @@ def test_a_school_rotates_changes_what_it_accepts_and_revokes(ground: Ground) ->
     assert shown.splitlines() == [
         "version 1: the first that is looked at, governance vouches for all of it",
         *[f"version {number}: agency school: proposed by school" for number in range(2, 6)],
-        "every version is signed by governance, and every change asked for by who must.",
+        "it holds: governance signed each version, and who must asked for what it may not change alone.",
     ]
 
 
@@ -298,7 +298,7 @@ def test_a_past_that_does_not_hold_is_told(ground: Ground, damage: Callable[[Pat
     ground.typed("verify", ground.repo)
     damage(ground.repo)
     done = CliRunner().invoke(app, ["directory", "verify", str(ground.repo)])
-    assert (done.exit_code, done.stdout.count("every version")) == (1, 0)
+    assert (done.exit_code, done.stdout.count("it holds")) == (1, 0)
     assert why in done.stderr
 
 
