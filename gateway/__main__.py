@@ -1,6 +1,6 @@
 """Console entry: `python -m gateway`."""
 
-from gateway.cli import main
+from gateway.cli.root import main
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,6 @@ docs/config.md are generated from the descriptions here.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import ssl
@@ -34,7 +33,7 @@ from gateway.hardening import read_secret
 from gateway.http.fhir_routing import Addressing
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sensitive, field_name
 from gateway.schemas import TYPES
-from gateway.tls import broker_context, server_context
+from gateway.tls import broker_context, is_here, server_context
 
 if TYPE_CHECKING:
     from gateway.crypto.token import Token
@@ -191,6 +190,9 @@ class TransportSection(_Section):
     more_urls: tuple[str, ...] = Field(
         (), description="The same for the other nodes of a cluster; they are tried in random order."
     )
+    allow_amqp: bool = Field(
+        False, description="Allow amqp://, without TLS, to a broker that is not on this machine."
+    )
     password_file: Path | None = Field(None, description="File that holds the broker password.")
     ca_file: Path | None = Field(
         None, description="Authorities the broker's certificate may be of, PEM; without it the machine's own."
@@ -226,6 +228,9 @@ class TransportSection(_Section):
         named = [_url(url) for url in (self.url, *self.more_urls)]
         if len({(one.scheme, one.username, one.path) for one in named}) > 1:
             raise ValueError("url and more_urls must differ in nothing but host and port")
+        plain = [one.hostname or "localhost" for one in named if one.scheme == "amqp"]
+        if not self.allow_amqp and not all(map(is_here, plain)):
+            raise ValueError("a broker elsewhere needs amqps://, unless allow_amqp says otherwise")
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("cert_file and key_file go together")
         if self.cert_file and self.password_file:
@@ -425,7 +430,7 @@ class PushSection(_Section):
             raise ValueError("url must begin with https:// and name a server")
         if parts.username is not None or parts.password is not None:
             raise ValueError("url must not hold a password: name a token_file")
-        if parts.scheme == "http" and not (self.allow_http or _is_loopback(parts.hostname)):
+        if parts.scheme == "http" and not (self.allow_http or is_here(parts.hostname)):
             raise ValueError("url must begin with https://, unless allow_http says otherwise")
         if parts.scheme == "http" and self.ca_file:
             raise ValueError("ca_file needs https://")
@@ -642,19 +647,12 @@ def private_text(file: Path) -> str:
         raise StartupError(f"{file} is not text") from None
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _is_guarded(url: str) -> bool:
     """Whether a database is on this machine, or libpq will insist on TLS."""
     parts = _url(url)
     modes = parse_qs(parts.query).get("sslmode", [])
     hosts = parse_qs(parts.query).get("host", [parts.hostname or ""])
-    here = all(not host or host.startswith("/") or _is_loopback(host) for host in hosts)
+    here = all(not host or host.startswith("/") or is_here(host) for host in hosts)
     return here or modes in (["require"], ["verify-ca"], ["verify-full"])
 
 

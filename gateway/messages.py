@@ -66,6 +66,8 @@ class Stage(StrEnum):
     """Nobody collected it in time."""
     FAILED = "failed"
     """The sender's node gave up sending it; the reason code says why."""
+    OPENED = "opened"
+    """A quorum of named roles opened it in an emergency. No step of the ladder: it moves nothing."""
 
 
 FINAL_STAGES = frozenset({Stage.DELIVERED, Stage.REJECTED, Stage.EXPIRED, Stage.FAILED})
@@ -160,6 +162,24 @@ SYSTEM_REASONS = frozenset(
     }
 )
 """The reason codes a local system may give when it rejects a message."""
+
+
+class Emergency(StrEnum):
+    """Why a quorum may open a message before the recipient's system collects it (docs/break-glass.md)."""
+
+    RISK_TO_LIFE = "risk-to-life"
+    """Somebody may die."""
+    SERIOUS_HARM = "serious-harm"
+    """Somebody may come to serious harm."""
+    SYSTEM_UNAVAILABLE = "system-unavailable"
+    """The agency's own system does not work, and the message cannot wait for it."""
+    STAFF_UNAVAILABLE = "staff-unavailable"
+    """Nobody who may use the agency's own system can be reached, and the message cannot wait."""
+
+
+def read_reason(stage: Stage, text: str) -> Reason | Emergency:
+    """The reason a receipt of this stage gives. Raises ValueError."""
+    return Emergency(text) if stage is Stage.OPENED else Reason(text)
 
 
 class Sensitive:
@@ -267,6 +287,16 @@ class Canonical:
 
 
 @dataclass(frozen=True, slots=True)
+class Quorum:
+    """What an emergency opening rests on, for anybody with the directory to check (crypto/break_glass.py)."""
+
+    agreement: str
+    """The sharing agreement whose roles approved."""
+    approvals: tuple[bytes, ...]
+    """As signed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """A signed statement about one envelope (docs/receipts.md). Holds no personal data."""
 
@@ -279,8 +309,10 @@ class Receipt:
     recipient: AgencyId
     issuer: AgencyId
     """The agency that signs: the sender for `accepted` and `failed`, the recipient for `received`,
-    `delivered` and `rejected`, either for `expired`."""
+    `delivered`, `rejected` and `opened`, either for `expired`."""
     at: int
-    reason: Reason | None = None
+    reason: Reason | Emergency | None = None
     view: tuple[str, ...] | None = None
     """With `accepted`: the field groups that the recipient was sent; None: everything."""
+    quorum: Quorum | None = None
+    """With `opened`: who approved it."""

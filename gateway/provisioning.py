@@ -19,6 +19,7 @@ from gateway import config, schemas
 from gateway.crypto.key_document import AgencyKeys
 from gateway.crypto.labels import SUITE_ML_DSA_65
 from gateway.directory import file as directory_file
+from gateway.directory.break_glass import BreakGlassEntry
 from gateway.directory.model import (
     AcceptsEntry,
     AgencyEntry,
@@ -29,6 +30,7 @@ from gateway.directory.model import (
 )
 from gateway.errors import StartupError
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Purpose, Sector
+from gateway.protocol.break_glass import BreakGlass
 from gateway.protocol.suites import STRONGEST_FIRST
 from gateway.store.opening import create_store
 from gateway.transport.embedded import create_queues
@@ -67,6 +69,8 @@ class NewAgreement:
     ends: datetime
     shares: tuple[str, ...] | None = None
     """Field groups of a referral that the recipients are shown; None: everything."""
+    break_glass: BreakGlass | None = None
+    """Who may open a message in an emergency; None: nobody."""
     weakest_suite: str | None = None
     """The weakest suite that a message under it may be sealed with; None: any."""
 
@@ -197,6 +201,7 @@ def _agreement(new: NewAgreement) -> AgreementEntry:
             starts=new.starts,
             ends=new.ends,
             shares=new.shares,
+            break_glass=BreakGlassEntry.of(new.break_glass) if new.break_glass else None,
             weakest_suite=new.weakest_suite,
         )
     except DirectoryInvalid as error:

@@ -8,8 +8,10 @@ believed in any case, is fetched by urllib3 with TLS 1.2 or later.
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gateway.errors import StartupError
 
@@ -47,6 +49,25 @@ def server_context(cert_file: Path, key_file: Path, client_ca_file: Path | None)
             raise StartupError(f"cannot use the authorities in {client_ca_file}: {_why(error)}") from None
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def is_here(host: str) -> bool:
+    """Whether a host is this machine, so that nobody on a network reads along."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def need_tls(option: str, url: str) -> None:
+    """Raises StartupError for a URL that would take a password or token over a network in clear."""
+    try:
+        parts = urlsplit(url)
+        open_to_all = parts.scheme in {"http", "amqp"} and not is_here(parts.hostname or "localhost")
+    except ValueError:
+        raise StartupError(f"{option} is not a URL") from None
+    if open_to_all:
+        raise StartupError(f"{option} leaves this machine: begin it with {parts.scheme}s://")
 
 
 def _trusting(ca_file: Path | None) -> ssl.SSLContext:

@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 
 from gateway.adapters.base import Native
 from gateway.adapters.leaves import leaves
-from gateway.cli import app
 from gateway.cli.common import Exit
+from tests.command import app
 from tests.road import referral
 
 EXAMPLES = Path(__file__).parents[1] / "gateway" / "adapters" / "examples"

@@ -17,12 +17,12 @@ import typer
 
 from bench.nodes import start_pair
 from gateway import config, hardening
-from gateway.cli import app as root
 from gateway.crypto import backup, protected
 from gateway.crypto.keys import OpenFailed
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
-from gateway.tls import broker_context, web_context
+from gateway.tls import broker_context, need_tls, web_context
+from tests.command import app as root
 
 ROOT = Path(__file__).parents[1]
 
@@ -175,3 +175,19 @@ def test_a_database_over_a_network_needs_tls(tmp_path: Path, url: str, good: boo
     else:
         with pytest.raises(StartupError, match="sslmode"):
             config.parse(text, tmp_path / "gateway.toml")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://node.example:8081", "amqp://operator@10.0.0.7", "http://[2001:db8::1]/"]
+)
+def test_no_password_or_token_crosses_a_network_in_clear(url: str) -> None:
+    with pytest.raises(StartupError, match="leaves this machine"):
+        need_tls("--url", url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://node.example", "amqps://broker", "http://127.0.0.1:1", "amqp://[::1]", "http://localhost"],
+)
+def test_on_this_machine_or_over_tls_they_may(url: str) -> None:
+    need_tls("--url", url)

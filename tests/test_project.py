@@ -223,21 +223,31 @@ def test_a_decision_says_what_was_rejected_and_is_listed(page: Path) -> None:
     assert f"]({page.name})" in (page.parent / "README.md").read_text("utf-8")
 
 
-# Threat model
+# Threat model and security review
 
 
-def test_every_row_of_the_threat_model_names_tests_that_exist() -> None:
-    page = (ROOT / "docs" / "threat-model.md").read_text("utf-8")
-    rows = [line for line in page.splitlines() if re.match(r"\| [STRIDE]", line) and "---" not in line]
-    assert len(rows) > 30
-    for row in rows:
-        shown = row.split(" | ")[-1]
-        file = ""
-        named = re.findall(r"`([^`]*)`", shown)
-        assert named, row
-        for one in named:
-            path, _, test = one.partition("::")
-            file = path or file
-            assert (ROOT / file).is_file(), one
-            if test:
-                assert re.search(rf"def {test}\b", (ROOT / file).read_text("utf-8")), one
+def rows_of(page: str, row: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    return [line for line in text.splitlines() if re.match(row, line) and "---" not in line]
+
+
+ROWS = rows_of("threat-model.md", r"\| [STRIDE]")
+CLAIMS = rows_of("security-review.md", r"\| .* \| .*`tests/")
+
+
+def test_threats_and_claims_are_found() -> None:
+    assert len(ROWS) > 30
+    assert len(CLAIMS) > 20
+
+
+@pytest.mark.parametrize("row", [*ROWS, *CLAIMS])
+def test_each_threat_and_claim_names_tests_that_exist(row: str) -> None:
+    file = ""
+    named = re.findall(r"`([^`]*)`", row.rsplit(" | ", maxsplit=1)[-1])
+    assert named
+    for one in named:
+        path, _, test = one.partition("::")
+        file = path or file
+        assert (ROOT / file).is_file(), one
+        if test:
+            assert re.search(rf"def {test}\b", (ROOT / file).read_text("utf-8")), one

@@ -7,6 +7,7 @@ itself is not in it, nor anything that would open it.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from typing import Any, Final
 
 from gateway.audit import log, merkle
 from gateway.crypto import proof
+from gateway.crypto.approval import ApprovalInvalid
+from gateway.crypto.break_glass import confirm
 from gateway.crypto.note import NoteInvalid, read_note, verify_any
 from gateway.directory import model
 from gateway.directory.model import Directory, DirectoryInvalid
@@ -45,6 +48,8 @@ class Findings:
     size: int
     agencies: tuple[str, ...]
     """Who signed the log."""
+    quorums: tuple[tuple[str, ...] | None, ...]
+    """For each receipt the roles that approved an emergency opening; none when no directory confirms it."""
 
 
 def make(
@@ -110,7 +115,13 @@ def check(document: Any, trusted: Directory | None = None) -> Findings:
     _check_receipts(found, entries, message_id)
     _check_subjects(entries, message_id, texts)
     return Findings(
-        message_id, tuple(one for one, _ in found), tuple(entries), note.origin, note.size, tuple(signers)
+        message_id,
+        tuple(one for one, _ in found),
+        tuple(entries),
+        note.origin,
+        note.size,
+        tuple(signers),
+        tuple(_quorum(one, keys_from) for one, _ in found),
     )
 
 
@@ -175,6 +186,14 @@ def _receipt(text: str, directories: Sequence[Directory]) -> tuple[Receipt, str]
         except ReceiptInvalid as error:
             failure = str(error)
     raise EvidenceInvalid(f"a receipt does not verify: {failure}")
+
+
+def _quorum(receipt: Receipt, directories: Sequence[Directory]) -> tuple[str, ...] | None:
+    """Who approved an emergency opening. Without a quorum it is evidence all the same: of just that."""
+    for one in directories:
+        with contextlib.suppress(ApprovalInvalid):
+            return tuple(sorted(confirm(receipt, one.break_glass)))
+    return None
 
 
 def _entry(value: Any, size: int, root: bytes) -> dict[str, Any]:

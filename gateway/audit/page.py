@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from gateway.audit.evidence import Findings
+from gateway.messages import Receipt
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#0b0c0c}"
@@ -19,6 +20,7 @@ _MEANING = {
     "rejected": "The recipient refused it, for the reason given.",
     "expired": "Nobody collected it in time.",
     "failed": "The sender's node gave up sending it.",
+    "opened": "Opened in an emergency, before the recipient's own system collected it.",
 }
 
 
@@ -27,9 +29,9 @@ def render(found: Findings) -> str:
     rows = "".join(
         f"<tr><td>{_time(one.at)}<td><strong>{escape(one.stage)}</strong>"
         f"{' (' + escape(one.reason) + ')' if one.reason else ''}<br>{_MEANING[one.stage]}"
-        f"<td>{escape(one.issuer)}<td>{escape(one.sender)} to {escape(one.recipient)}"
+        f"{_quorum(one, roles)}<td>{escape(one.issuer)}<td>{escape(one.sender)} to {escape(one.recipient)}"
         f"<td><code>{escape(one.envelope_id)}</code></tr>"
-        for one in found.receipts
+        for one, roles in zip(found.receipts, found.quorums, strict=True)
     )
     entries = "".join(
         f"<tr><td>{entry['index']}<td>{_time(entry.get('at'))}<td>{escape(str(entry.get('kind')))}"
@@ -49,6 +51,15 @@ def render(found: Findings) -> str:
         f" {found.size} entries.</p>"
         f"<table><tr><th>entry<th>when (UTC)<th>kind<th>stage<th>agreement</tr>{entries}</table></html>\n"
     )
+
+
+def _quorum(one: Receipt, roles: tuple[str, ...] | None) -> str:
+    """Who approved an emergency opening, and under which agreement."""
+    if one.quorum is None:
+        return ""
+    if roles is None:
+        return " <strong>No directory here confirms a quorum.</strong>"
+    return f" Approved by {escape(', '.join(roles))} under {escape(one.quorum.agreement)}."
 
 
 def _time(at: object) -> str:

@@ -17,7 +17,7 @@ from gateway.cli.common import Exit, Json, fail, show
 from gateway.directory import file as directory_file
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
-from gateway.tls import broker_context
+from gateway.tls import broker_context, need_tls
 from gateway.transport import definitions, drift, graveyard, topology
 from gateway.transport.base import TransportError
 from gateway.transport.management import Management, ManagementRefused
@@ -167,6 +167,7 @@ def _login(url: str, password_file: Path | None, ca: Path | None) -> tuple[str, 
     """The URL with its password, and how to speak TLS. Raises StartupError."""
     if config.split_password(url)[1]:
         raise StartupError("--url takes no password, others could see it: use --password-file")
+    need_tls("--url", url)
     full = config.with_password(url, password_file) if password_file else url
     return full, broker_context(ca) if url.startswith("amqps://") else None
 
@@ -189,6 +190,7 @@ def _plan(
 ) -> _Plan:
     if password_file is None:
         raise StartupError("--management needs --management-password-file")
+    need_tls("--management", management)
     tls = broker_context(ca) if management.startswith("https://") else None
     client = Management(management, _read(password_file), tls)
     accounts = definitions.accounts(

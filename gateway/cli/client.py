@@ -20,6 +20,7 @@ from gateway.errors import StartupError
 from gateway.http.client import ApiProblem, Client, File, Unreachable
 from gateway.messages import FINAL_STAGES, LawfulBasis, Purpose
 from gateway.schemas import TYPES
+from gateway.tls import need_tls
 
 T = TypeVar("T")
 
@@ -174,6 +175,7 @@ def example(
 
 def _ask(url: str, token_file: Path, work: Callable[[Client], Awaitable[T]], retry: str = "") -> T:
     """Run one conversation with the node; what goes wrong is one line and an exit code."""
+    need_tls("--url", url)
 
     async def run() -> T:
         client = Client(url, read_token(token_file))

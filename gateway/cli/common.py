@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -11,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from gateway.errors import StartupError
-from gateway.messages import moment
+from gateway.messages import Receipt, moment
 
 
 class Exit(IntEnum):
@@ -53,6 +54,14 @@ def timestamp(at: int) -> str:
 def show(value: Any) -> None:
     """Print a value as JSON."""
     typer.echo(json.dumps(value, indent=2))
+
+
+def approved(receipt: Receipt, roles: Collection[str] | None) -> str:
+    """Who approved an emergency opening, for the line of its receipt; nothing for any other."""
+    if receipt.quorum is None:
+        return ""
+    by = f"approved by {', '.join(sorted(roles))}" if roles else "NO QUORUM that the directory confirms"
+    return f"  {by}  (agreement {receipt.quorum.agreement})"
 
 
 def fail(message: str, code: Exit) -> NoReturn:

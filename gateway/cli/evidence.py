@@ -18,7 +18,7 @@ from gateway import config
 from gateway.audit import evidence, log, page
 from gateway.audit.evidence import EvidenceInvalid
 from gateway.cli.audit import write_whole
-from gateway.cli.common import Exit, Json, NodeFolder, fail, show, timestamp
+from gateway.cli.common import Exit, Json, NodeFolder, approved, fail, show, timestamp
 from gateway.cli.database import in_database
 from gateway.directory import file as directory_file
 from gateway.directory.opening import open_directory
@@ -125,14 +125,19 @@ def verify(
             raise typer.Exit(Exit.REFUSED) from None
         fail(f"{file}: {error}", Exit.REFUSED)
     if as_json:
-        stages = [{"stage": r.stage, "issuer": r.issuer, "at": timestamp(r.at)} for r in found.receipts]
+        stages: list[dict[str, Any]] = [
+            {"stage": r.stage, "issuer": r.issuer, "at": timestamp(r.at)} for r in found.receipts
+        ]
+        for stage, receipt, roles in zip(stages, found.receipts, found.quorums, strict=True):
+            if receipt.quorum is not None:
+                stage["approved_by"] = list(roles) if roles else None
         show({"valid": True, "message_id": found.message_id, "receipts": stages})
         return
-    for one in found.receipts:
+    for one, roles in zip(found.receipts, found.quorums, strict=True):
         reason = f"  ({one.reason})" if one.reason else ""
         typer.echo(
             f"valid    {one.stage:<9}  {timestamp(one.at)}  {one.sender} -> {one.recipient}"
-            f"  signed by {one.issuer}{reason}"
+            f"  signed by {one.issuer}{reason}{approved(one, roles)}"
         )
     trust = "" if trusted else "; the keys are the file's own: give --directory to check them too"
     typer.echo(f"message {found.message_id}, in the audit log of {', '.join(found.agencies)}{trust}")

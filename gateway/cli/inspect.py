@@ -14,7 +14,10 @@ import typer
 
 from gateway.cli.common import Exit, Json, fail, show, timestamp
 from gateway.crypto import proof
+from gateway.crypto.approval import ApprovalInvalid
+from gateway.crypto.break_glass import confirm
 from gateway.directory import file as directory_file
+from gateway.directory.model import Directory
 from gateway.errors import ReceiptInvalid, StartupError
 from gateway.messages import Receipt
 
@@ -45,15 +48,14 @@ def verify(
     directory: Annotated[Path, typer.Option("--directory", "-d", help="The directory file.")],
     as_json: Json = False,
 ) -> None:
-    """Verify receipts offline, with nothing but the directory. Exit 1 if any does not verify."""
-    find = directory_file.load(directory).verify_key
+    """Verify receipts offline, with nothing but the directory. Exit 1 if any does not verify.
+
+    Nor does one of an emergency opening whose quorum the directory does not confirm.
+    """
+    trusted = directory_file.load(directory)
     results: list[dict[str, Any]] = []
     for path in files:
-        for cose in _receipts_in(path):
-            try:
-                results.append({"valid": True, **_describe(proof.verify_receipt(cose, find))})
-            except ReceiptInvalid as error:
-                results.append({"valid": False, "why": str(error)})
+        results += [_verified(cose, trusted) for cose in _receipts_in(path)]
     if not results:
         fail("there is no receipt in what was given", Exit.USAGE)
     if as_json:
@@ -65,11 +67,26 @@ def verify(
                 typer.echo(
                     f"valid    {r['stage']:<9}  {r['at']}  message {r['message_id']}"
                     f"  {r['sender']} -> {r['recipient']}  signed by {r['issuer']}{reason}"
+                    + (f"  approved by {', '.join(r['approved_by'])}" if "approved_by" in r else "")
                 )
             else:
                 typer.echo(f"INVALID  {r['why']}")
     if not all(r["valid"] for r in results):
         raise typer.Exit(Exit.REFUSED)
+
+
+def _verified(cose: bytes, directory: Directory) -> dict[str, Any]:
+    try:
+        receipt = proof.verify_receipt(cose, directory.verify_key)
+        found = _describe(receipt)
+        if receipt.quorum is not None:
+            found["agreement"] = receipt.quorum.agreement
+            found["approved_by"] = sorted(confirm(receipt, directory.break_glass))
+    except ReceiptInvalid as error:
+        return {"valid": False, "why": str(error)}
+    except ApprovalInvalid as error:
+        return {"valid": False, "why": f"signed by {receipt.issuer}, but there is no quorum: {error}"}
+    return {"valid": True, **found}
 
 
 def _receipts_in(path: Path) -> list[bytes]:

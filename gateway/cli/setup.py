@@ -9,15 +9,17 @@ from typing import Annotated
 import typer
 
 from gateway import config, provisioning
+from gateway.cli import governance, people, proposals
 from gateway.cli.common import Json, NodeFolder, show
-from gateway.cli.proposals import write_new
 from gateway.crypto.labels import SUITE_ESP256, SUITE_P256
 from gateway.directory import file as directory_file
+from gateway.directory.break_glass import BreakGlassEntry
 from gateway.errors import StartupError
 from gateway.http import auth
 from gateway.http.ports import Permission
 from gateway.messages import AgencyId, LawfulBasis, Purpose, Sector
 from gateway.protocol import views
+from gateway.protocol.break_glass import BreakGlass
 
 token_app = typer.Typer(no_args_is_help=True, help="Access tokens of local systems.")
 directory_app = typer.Typer(no_args_is_help=True, help="The directory of agencies and sharing agreements.")
@@ -30,6 +32,8 @@ def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(init)
     app.add_typer(token_app, name="token")
+    governance.register(directory_app)
+    proposals.register(directory_app)
     app.add_typer(directory_app, name="directory")
     app.add_typer(config_app, name="config")
 
@@ -174,6 +178,16 @@ def directory_agree(  # noqa: PLR0913 - each is an option a person may type
         list[str] | None,
         typer.Option(help="Field group the recipients are shown; repeat for several. [default: everything]"),
     ] = None,
+    break_glass: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE=FILE.pub",
+            help="Role that may approve an emergency opening, and its public key; repeat for several.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        int, typer.Option(help="How many of these roles must approve an emergency opening.", min=2)
+    ] = 2,
     weakest_suite: Annotated[
         str | None,
         typer.Option(
@@ -193,7 +207,8 @@ def directory_agree(  # noqa: PLR0913 - each is an option a person may type
     """Enter a sharing agreement, or write one down. Without one, nothing is shared.
 
     With --share the recipients are sent those field groups of a referral only, and the group core always:
-    docs/views.md lists them.
+    docs/views.md lists them. With --break-glass so many of the roles as --threshold says, together, may have
+    a message opened before the recipient's system collects it: docs/break-glass.md.
     """
     starts = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     if (directory is None) == (out is None):
@@ -209,6 +224,7 @@ def directory_agree(  # noqa: PLR0913 - each is an option a person may type
         starts=starts,
         ends=starts + timedelta(days=days),
         shares=tuple(share) if share is not None else None,
+        break_glass=BreakGlass(threshold, tuple(map(_role, break_glass))) if break_glass else None,
         weakest_suite=weakest_suite,
     )
     if directory is not None:
@@ -217,8 +233,15 @@ def directory_agree(  # noqa: PLR0913 - each is an option a person may type
     elif out is not None:
         for entry in provisioning.agreements(new, replies=both_ways):
             file = out if entry.id == chosen else out.with_stem(f"{out.stem}-replies")
-            write_new(file, (entry.model_dump_json(indent=2) + "\n").encode())
+            proposals.write_new(file, (entry.model_dump_json(indent=2) + "\n").encode())
             typer.echo(f"agreement {entry.id} is in {file}: every agency it names must consent.")
+
+
+def _role(text: str) -> tuple[str, bytes]:
+    role, given, file = text.partition("=")
+    if not given:
+        raise StartupError("--break-glass takes ROLE=FILE, the public key that `gateway directory key` made")
+    return role, people.public_key(Path(file))
 
 
 @directory_app.command("show")
@@ -238,8 +261,13 @@ def directory_show(directory: Directory, as_json: Json = False) -> None:
             f"  {', '.join(entry.types)}  for {', '.join(entry.purposes)}"
             f"  under {', '.join(entry.lawful_bases)}  until {entry.ends.date()}"
             + ("" if entry.shares is None else f"  shares {', '.join(views.in_order(entry.shares))}")
+            + (f"  break-glass {_of(entry.break_glass)}" if entry.break_glass else "")
             + (f"  sealed with {entry.weakest_suite} or stronger" if entry.weakest_suite else "")
         )
+
+
+def _of(entry: BreakGlassEntry) -> str:
+    return f"{entry.threshold} of {', '.join(one.role for one in entry.roles)}"
 
 
 @config_app.command("describe")

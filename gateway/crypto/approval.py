@@ -101,6 +101,11 @@ def read_request(data: bytes) -> Request:
     return _read(_parse(data).payload)
 
 
+def signer_of(data: bytes) -> bytes:
+    """The id of the key an approval names, not verified. Raises ApprovalInvalid."""
+    return _parse(data).kid
+
+
 def _parse(data: bytes) -> cose.Signed:
     if len(data) > MAX_APPROVAL:
         raise ApprovalInvalid("this is not an approval")

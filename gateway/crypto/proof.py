@@ -1,6 +1,7 @@
 """Receipts: signed statements about an envelope that anybody with the directory can verify, offline.
 
-docs/receipts.md specifies the bytes. Who may state what is part of verification.
+docs/receipts.md specifies the bytes. Who may state what is part of verification. Whether the approvals in
+`opened` make a quorum is not: the issuer's word that it opened a message counts in any case (break_glass.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from gateway.crypto.fields import raw_id, read_agency, read_bytes, read_id, read
 from gateway.crypto.keys import Signer
 from gateway.crypto.labels import MAX_RECEIPT, RECEIPT_CONTEXT, RECEIPT_VERSION
 from gateway.errors import ReceiptInvalid
-from gateway.messages import EnvelopeId, MessageId, Reason, Receipt, Stage
+from gateway.messages import EnvelopeId, MessageId, Quorum, Receipt, Stage, read_reason
 
 NOT_A_RECEIPT = "this is not a receipt"
 UNKNOWN_VERSION = "the receipt is of an unknown version"
@@ -23,13 +24,12 @@ UNKNOWN_KEY = "the directory lists no such key of the issuer"
 BAD_SIGNATURE = "the signature does not verify"
 
 _SENDERS_WORD = frozenset({Stage.ACCEPTED, Stage.FAILED, Stage.EXPIRED})
-_RECIPIENTS_WORD = frozenset({Stage.RECEIVED, Stage.DELIVERED, Stage.REJECTED, Stage.EXPIRED})
-_WITH_REASON = frozenset({Stage.REJECTED, Stage.EXPIRED, Stage.FAILED})
+_RECIPIENTS_WORD = frozenset({Stage.RECEIVED, Stage.DELIVERED, Stage.REJECTED, Stage.EXPIRED, Stage.OPENED})
+_WITH_REASON = frozenset({Stage.REJECTED, Stage.EXPIRED, Stage.FAILED, Stage.OPENED})
 
 # docs/receipts.md 2.2
-_VERSION, _STAGE, _MESSAGE, _ENVELOPE, _DIGEST, _SENDER, _RECIPIENT, _ISSUER, _AT, _REASON, _VIEW = range(
-    1, 12
-)
+_VERSION, _STAGE, _MESSAGE, _ENVELOPE, _DIGEST, _SENDER, _RECIPIENT, _ISSUER, _AT = range(1, 10)
+_REASON, _VIEW, _AGREEMENT, _APPROVALS = range(10, 14)
 _LABELS = frozenset(range(_VERSION, _AT + 1))
 
 
@@ -50,6 +50,9 @@ def sign_receipt(receipt: Receipt, signer: Signer) -> bytes:
         payload[_REASON] = receipt.reason.value
     if receipt.view is not None:
         payload[_VIEW] = ",".join(receipt.view)
+    if receipt.quorum is not None:
+        payload[_AGREEMENT] = receipt.quorum.agreement
+        payload[_APPROVALS] = list(receipt.quorum.approvals)
     return cose.sign1(cbor.encode(payload), signer, RECEIPT_CONTEXT)
 
 
@@ -93,6 +96,8 @@ def _read(signed: cose.Signed) -> Receipt:
             raise ReceiptInvalid(UNKNOWN_VERSION)
         stage = Stage(read_text(value.get(_STAGE)))
         expected = _LABELS | {_REASON} if stage in _WITH_REASON else _LABELS
+        if stage is Stage.OPENED:
+            expected |= {_AGREEMENT, _APPROVALS}
         if value.keys() != expected and not (stage is Stage.ACCEPTED and value.keys() == expected | {_VIEW}):
             raise ReceiptInvalid(NOT_A_RECEIPT)
         return Receipt(
@@ -104,8 +109,16 @@ def _read(signed: cose.Signed) -> Receipt:
             read_agency(value[_RECIPIENT]),
             read_agency(value[_ISSUER]),
             read_number(value[_AT]),
-            Reason(read_text(value[_REASON])) if stage in _WITH_REASON else None,
+            read_reason(stage, read_text(value[_REASON])) if stage in _WITH_REASON else None,
             tuple(read_text(value[_VIEW]).split(",")) if _VIEW in value else None,
+            _read_quorum(value) if stage is Stage.OPENED else None,
         )
     except ValueError:  # CborError, or no such stage or reason
         raise ReceiptInvalid(NOT_A_RECEIPT) from None
+
+
+def _read_quorum(value: dict[Any, Any]) -> Quorum:
+    approvals = value[_APPROVALS]
+    if not isinstance(approvals, list) or not all(isinstance(one, bytes) for one in approvals):
+        raise CborError("not approvals")
+    return Quorum(read_agency(value[_AGREEMENT]), tuple(approvals))

@@ -247,7 +247,8 @@ def differences(old: DirectoryDocument, new: DirectoryDocument) -> list[str]:
     lines += [f"- {kind} {name}" for kind, name in before.keys() - after.keys()]
     for kind, name in after.keys() & before.keys():
         was, now = (one[kind, name].model_dump(mode="json") for one in (before, after))
-        lines += [f"~ {kind} {name}: {field}" for field in now if was.get(field) != now[field]]
+        fields = {**was, **now}  # what is gone counts too
+        lines += [f"~ {kind} {name}: {field}" for field in fields if was.get(field) != now.get(field)]
     keys_before, keys_after = _keys_of(old), _keys_of(new)
     lines += [f"+ {key}" for key in keys_after - keys_before]
     lines += [f"- {key}" for key in keys_before - keys_after]

@@ -29,8 +29,10 @@ from gateway.crypto.audit_key import AuditVerifyKey
 from gateway.crypto.keys import SealingKey, VerifyKey
 from gateway.crypto.labels import SIGNING_SUITES, SUITE_ML_DSA_65, SUITES
 from gateway.crypto.note import NoteKeys
+from gateway.directory.break_glass import BreakGlassEntry
 from gateway.messages import AGENCY_ID, AgencyId, LawfulBasis, Problem, Purpose, Sector, field_name
 from gateway.protocol import views
+from gateway.protocol.break_glass import BreakGlass
 from gateway.protocol.policy import Agency, Agreement, Allowed, Denied, Question, decide
 from gateway.protocol.suites import STRONGEST_FIRST
 
@@ -120,6 +122,8 @@ class AgreementEntry(_Part):
     ends: datetime
     shares: tuple[str, ...] | None = None
     """Field groups of a referral that the recipients are shown; without it, everything."""
+    break_glass: Annotated[BreakGlassEntry | None, Field(exclude_if=lambda value: value is None)] = None
+    """Not written while there is none: nodes of earlier versions refuse fields they do not know."""
     weakest_suite: Literal["HPKE-9-KE", "HPKE-7-KE"] | None = None
     """The weakest suite that a message under it may be sealed with; without it, any."""
 
@@ -225,6 +229,16 @@ class Directory:
         """The policy's answer under this directory."""
         return decide(question, self.agencies, self._agreements, now)
 
+    def break_glass(
+        self, agreement: str, sender: AgencyId, recipient: AgencyId, at: int
+    ) -> BreakGlass | None:
+        """Who may open a message of this agreement between these two in an emergency, at that time."""
+        for one in self._agreements:
+            fits = one.id == agreement and sender in one.senders and recipient in one.recipients
+            if fits and one.starts <= at < one.ends and one.break_glass is not None:
+                return one.break_glass
+        return None
+
     def verify_key(self, agency: AgencyId, kid: bytes, at: int | None = None) -> VerifyKey | None:
         """The agency's signing key with this id, if it is one of its keys (and in force at `at`)."""
         found = self._verify.get((agency, kid))
@@ -268,6 +282,7 @@ def _agreement(entry: AgreementEntry) -> Agreement:
         starts=to_ms(entry.starts),
         ends=to_ms(entry.ends),
         shares=None if entry.shares is None else views.in_order(entry.shares),
+        break_glass=entry.break_glass.rule() if entry.break_glass is not None else None,
         weakest_suite=entry.weakest_suite,
     )
 

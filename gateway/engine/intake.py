@@ -11,67 +11,33 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from gateway import schemas
-from gateway.adapters import json_native
-from gateway.adapters.base import Adapter, AdapterError, Native
 from gateway.crypto import content, envelope, proof
-from gateway.crypto.keys import SealingKey
 from gateway.engine.attachments import AttachmentSealer, SealedUpload
+from gateway.engine.checking import Checked, check, check_declared
 from gateway.engine.fingerprint import Fingerprint, key_mac, message_id
+from gateway.engine.ladders import as_accepted, read_status, signed, status_of
 from gateway.engine.outbound import Backlog, Publisher
 from gateway.engine.parts import Parts
 from gateway.engine.recall import Recall
-from gateway.engine.sharing import Shared, cut
 from gateway.errors import GatewayError, RefusedByUs, Unavailable
-from gateway.http.ports import Ladder, MessageStatus, SignedReceipt, Submission, Upload
+from gateway.http.ports import Ladder, MessageStatus, Submission, Upload
 from gateway.messages import (
     AgencyId,
-    Canonical,
     CaseId,
     Content,
-    EnvelopeId,
     Header,
     MessageId,
-    Original,
     Problem,
     Receipt,
-    Sensitive,
     Stage,
     new_id,
 )
 from gateway.protocol.policy import CODES as POLICY_CODES
-from gateway.protocol.policy import TOO_WEAK, Allowed, Denied, Question
-from gateway.protocol.suites import at_least
 from gateway.store import audit, idempotency, outbox, receipts
 from gateway.store.base import Session
 from gateway.store.claims import Claim
 from gateway.store.idempotency import KeyTaken, Remembered
 from gateway.store.outbox import OutboundEnvelope, OutboundMessage, Unsent
-from gateway.store.receipts import StoredReceipt
-
-
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """A submission that passed every rule: what is to be sealed, for whom."""
-
-    type: str
-    version: int
-    warnings: tuple[Problem, ...]
-    declared: tuple[bytes, ...]
-    """SHA-256 of the attachments the document itself names."""
-    recipients: tuple[_Recipient, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Recipient:
-    """Who gets an envelope, and what goes into it."""
-
-    agency: AgencyId
-    envelope_id: EnvelopeId
-    key: SealingKey
-    shared: Shared
-    agreement: str
-    """That lets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +72,7 @@ class Draft:
     fingerprint: Fingerprint
     sealer: AttachmentSealer
     attachments: list[SealedUpload]
-    checked: _Checked
+    checked: Checked
 
     def add(self, upload: Upload, sealed: SealedUpload) -> None:
         """Take an attachment that the sealer read to its end."""
@@ -221,7 +187,7 @@ class Intake:
         """Everything before the first attachment is read."""
         now = self._parts.now()
         try:
-            checked = self._check(submission, now)
+            checked = check(self._parts, submission, now)
         except RefusedByUs as error:
             await self._denied(submission, error)
             raise
@@ -234,7 +200,7 @@ class Intake:
     async def _commit(self, draft: Draft) -> MessageStatus:
         """Seal and store. Raises KeyTaken, RefusedByUs or Unavailable."""
         parts, submission, checked, now = self._parts, draft.submission, draft.checked, draft.created
-        _check_declared(checked.declared, [one.sha256 for one in draft.attachments])
+        check_declared(checked.declared, [one.sha256 for one in draft.attachments])
         message = OutboundMessage(
             message_id=draft.message_id,
             agency=submission.sender,
@@ -276,12 +242,12 @@ class Intake:
                 one.row.recipient,
                 one.row.envelope_id,
                 Stage.ACCEPTED,
-                (_signed(one.receipt, one.cose),),
+                (signed(one.receipt, one.cose),),
                 one.receipt.view,
             )
             for one in sealed
         )
-        return _status(message, ladders, checked.warnings)
+        return status_of(message, ladders, checked.warnings)
 
     async def _choose_id(self, submission: Submission) -> MessageId:
         """The key's own message id; another when that belongs to a message whose key has been forgotten.
@@ -298,89 +264,8 @@ class Intake:
             raise Recovered(derived)
         return MessageId(new_id())
 
-    def _check(self, submission: Submission, now: int) -> _Checked:
-        """Adapter, schema and policy: everything that can be refused before an attachment is read."""
-        self._parts.need_clock()
-        started = time.perf_counter()
-        adapter = self._parts.registry.choose(submission.body.media_type, submission.adapter)
-        canonical = _read(adapter, submission.body)
-        adapted = time.perf_counter()
-        _validate(canonical)
-        validated = time.perf_counter()
-        allowed = self._ask_policy(submission, canonical, now)
-        self._parts.metrics.step("adapt", adapted - started)
-        self._parts.metrics.step("validate", validated - adapted)
-        self._parts.metrics.step("policy", time.perf_counter() - validated)
-        body = submission.body
-        original = None
-        if adapter.name == json_native.ADAPTER.name:
-            document = body.body  # canonical as it came: it travels as its sender wrote it
-        else:
-            document = json_native.dumps(canonical.document)
-            original = Original(adapter.name, body.media_type, Sensitive(body.body))
-        warnings = tuple(schemas.warnings(canonical.type, canonical.version, canonical.document))
-        whole = Shared(Sensitive(document), warnings, original, None)
-        views: dict[tuple[str, ...], Shared] = {}
-        return _Checked(
-            type=canonical.type,
-            version=canonical.version,
-            warnings=warnings,
-            declared=tuple(
-                bytes.fromhex(item["sha256"])
-                for item in canonical.document.get("attachments", ())
-                if "sha256" in item
-            ),
-            recipients=tuple(
-                _Recipient(agency, EnvelopeId(new_id()), key, cut(canonical, whole, groups, views), agreement)
-                for agency, key, groups, agreement in allowed
-            ),
-        )
-
-    def _ask_policy(
-        self, submission: Submission, message: Canonical, now: int
-    ) -> list[tuple[AgencyId, SealingKey, tuple[str, ...] | None, str]]:
-        """Each recipient with its key, the field groups it is shown, and the agreement.
-
-        Raises RefusedByUs, Unavailable.
-        """
-        directory = self._parts.directory
-        if directory.expires <= now:
-            raise Unavailable("directory-expired", retry_after=60)
-        recipients = []
-        for i, recipient in enumerate(submission.recipients):
-            question = Question(
-                submission.sender,
-                recipient,
-                message.type,
-                message.version,
-                submission.purpose,
-                submission.lawful_basis,
-            )
-            answer = directory.ask(question, now)
-            if isinstance(answer, Denied):
-                raise RefusedByUs(answer.code, problems=[Problem(f"/to/{i}", answer.code)])
-            key = self._sealing_key(i, recipient, answer, now)
-            recipients.append((recipient, key, answer.shares, answer.agreement))
-        return recipients
-
-    def _sealing_key(self, i: int, recipient: AgencyId, answer: Allowed, now: int) -> SealingKey:
-        """The key to seal to, of a suite that agreement and settings allow. Raises RefusedByUs."""
-        directory, agreed = self._parts.directory, at_least(answer.weakest_suite)
-        ours = [suite for suite in agreed if suite in self._parts.rules.sealing_suites]
-        key = directory.sealing_key(recipient, now, ours)
-        if key is not None:
-            return key
-        if directory.sealing_key(recipient, now) is None:
-            problem = Problem(f"/to/{i}", "an encryption key in force in the directory")
-            raise RefusedByUs("unknown-recipient", problems=[problem])
-        if directory.sealing_key(recipient, now, agreed) is None:
-            rule = f"an encryption key of suite {' or '.join(agreed)}, as the agreement asks"
-        else:
-            rule = "an encryption key of a suite in node.sealing_suites of the sender's node"
-        raise RefusedByUs(TOO_WEAK.code, problems=[Problem(f"/to/{i}", rule)])
-
     def _seal(
-        self, message: OutboundMessage, checked: _Checked, attachments: Sequence[SealedUpload]
+        self, message: OutboundMessage, checked: Checked, attachments: Sequence[SealedUpload]
     ) -> list[_Sealed]:
         signer = self._parts.keys[message.agency].signing
         sealed = []
@@ -434,73 +319,19 @@ class Intake:
         return sealed
 
     async def _first_answer(self, agency: AgencyId, remembered: Remembered) -> MessageStatus:
-        """The answer as it was given then: `accepted`, with its receipt, and the warnings."""
-        status = await self.status(agency, remembered.message_id)
-        ladders = tuple(
-            Ladder(
-                ladder.recipient,
-                ladder.envelope_id,
-                Stage.ACCEPTED,
-                tuple(receipt for receipt in ladder.receipts if receipt.stage is Stage.ACCEPTED),
-                ladder.view,
-            )
-            for ladder in status.ladders
-        )
-        warnings = tuple(Problem(pointer, rule) for pointer, rule in json.loads(remembered.warnings))
-        return MessageStatus(
-            status.message_id,
-            status.case,
-            status.type,
-            status.version,
-            status.sender,
-            status.in_reply_to,
-            status.created,
-            status.expires,
-            status.purpose,
-            status.lawful_basis,
-            status.recalled,
-            warnings,
-            ladders,
-            repeated=True,
-        )
+        return as_accepted(await self.status(agency, remembered.message_id), remembered.warnings)
 
     async def status(self, agency: AgencyId, message_id: MessageId) -> MessageStatus:
         """See Sending.status."""
-        message, ladders = await self._parts.store.read(lambda s: _read_ladders(s, agency, message_id))
-        if message is None:
+        found = await self._parts.store.read(lambda s: read_status(s, agency, message_id))
+        if found is None:
             raise RefusedByUs("not-found")
-        return _status(message, ladders, ())
+        return found
 
     async def recall(self, agency: AgencyId, message_id: MessageId) -> MessageStatus:
         """See Sending.recall."""
         await self._recall.ask(agency, message_id)
         return await self.status(agency, message_id)
-
-
-def _read(adapter: Adapter, body: Native) -> Canonical:
-    try:
-        return adapter.to_canonical(body)
-    except AdapterError as error:
-        code = "malformed-body" if error.malformed else "unmappable-content"
-        raise RefusedByUs(code, problems=error.problems) from None
-
-
-def _validate(canonical: Canonical) -> None:
-    if not schemas.is_known(canonical.type, canonical.version):
-        raise RefusedByUs("unknown-type", problems=[Problem("/type", "a known type and version")])
-    problems = schemas.validate(canonical.type, canonical.version, canonical.document)
-    if problems:
-        raise RefusedByUs("invalid-content", problems=problems)
-
-
-def _check_declared(declared: Sequence[bytes], present: Sequence[bytes]) -> None:
-    """Every attachment the document names by its SHA-256 must have come with it."""
-    for i, sha256 in enumerate(declared):
-        if sha256 not in present:
-            problem = Problem(
-                f"/attachments/{i}/sha256", "an attachment of this SHA-256 comes with the message"
-            )
-            raise RefusedByUs("attachment-mismatch", problems=[problem])
 
 
 async def _hash(upload: Upload, fingerprint: Fingerprint) -> None:
@@ -528,50 +359,3 @@ def _store(
     for one in sealed:
         outbox.add_envelope(session, one.row, one.body, due=message.created, claim=claim)
         receipts.keep(session, one.receipt, one.cose, agreement=one.agreement)
-
-
-def _read_ladders(
-    session: Session, agency: AgencyId, message_id: MessageId
-) -> tuple[OutboundMessage | None, tuple[Ladder, ...]]:
-    message = outbox.message(session, agency, message_id)
-    if message is None:
-        return None, ()
-    return message, tuple(
-        _ladder(row, receipts.of_envelope(session, row.envelope_id))
-        for row in outbox.envelopes(session, message_id)
-    )
-
-
-def _ladder(row: OutboundEnvelope, found: Sequence[StoredReceipt]) -> Ladder:
-    accepted = (one for one in found if one.stage is Stage.ACCEPTED)
-    return Ladder(
-        row.recipient,
-        row.envelope_id,
-        row.stage,
-        tuple(SignedReceipt(one.stage, one.issuer, one.at, one.reason, one.cose) for one in found),
-        next((proof.read_receipt(one.cose).view for one in accepted), None),
-    )
-
-
-def _signed(receipt: Receipt, cose: bytes) -> SignedReceipt:
-    return SignedReceipt(receipt.stage, receipt.issuer, receipt.at, receipt.reason, cose)
-
-
-def _status(
-    message: OutboundMessage, ladders: tuple[Ladder, ...], warnings: tuple[Problem, ...]
-) -> MessageStatus:
-    return MessageStatus(
-        message.message_id,
-        message.case,
-        message.type,
-        message.version,
-        message.agency,
-        message.in_reply_to,
-        message.created,
-        message.expires,
-        message.purpose,
-        message.lawful_basis,
-        message.recalled,
-        warnings,
-        ladders,
-    )

@@ -187,8 +187,9 @@ def _page(session: Session, us: AgencyId, peer: AgencyId, question: Question) ->
 
 
 def _stated(session: Session, envelope_id: EnvelopeId, issuer: AgencyId) -> tuple[bytes, ...]:
-    """The receipts of an envelope that this agency signed."""
-    return tuple(one.cose for one in receipts.of_envelope(session, envelope_id) if one.issuer == issuer)
+    """The receipts of an envelope that this agency signed, as many as one answer may hold; openings last."""
+    found = [one.cose for one in receipts.of_envelope(session, envelope_id) if one.issuer == issuer]
+    return tuple(found[: form.MAX_STAGES])
 
 
 def _following(answer: Answer) -> Question | None:

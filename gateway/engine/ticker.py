@@ -9,6 +9,7 @@ import asyncio
 
 from gateway.crypto import proof
 from gateway.engine.audit import Auditor
+from gateway.engine.break_glass import Announcer
 from gateway.engine.inbound import Arrivals
 from gateway.engine.outbound import Backlog
 from gateway.engine.parts import Parts
@@ -51,6 +52,7 @@ class Ticker:
         watch: DirectoryWatch,
     ) -> None:
         self._parts = parts
+        self._announcer = Announcer(parts)
         self._auditor = auditor
         self._watch = watch
         self._witness = witness
@@ -94,6 +96,7 @@ class Ticker:
             self._parts.log.warning("clock-jumped")
         await self._arrivals.replay()
         await self._reconciler.ask_due()
+        await self._announcer.tick()
         await self._auditor.tick(now)
         await self._witness.tick(now)
         await self._backlog.recount()

@@ -96,12 +96,12 @@ def service_request(status: MessageStatus) -> dict[str, Any]:
 
 
 def _times(status: MessageStatus) -> list[int]:
-    return [status.created, *(one.at for ladder in status.ladders for one in ladder.receipts)]
+    return [status.created, *(one.at for ladder in status.ladders for one in ladder.steps)]
 
 
 def _stage(ladder: Ladder) -> dict[str, Any]:
     """Who it is for, how far it is, and why it was refused if it was."""
-    reason = ladder.receipts[-1].reason if ladder.receipts else None
+    reason = ladder.steps[-1].reason if ladder.steps else None
     parts: list[dict[str, Any]] = [
         {"url": "recipient", "valueString": ladder.recipient},
         {"url": "stage", "valueCode": ladder.stage.value},

@@ -217,7 +217,7 @@ async def _report(mesh: Mesh, mailbox: Mailbox, identifier: str) -> Mapping[str,
     ladder = status.ladders[0]
     if ladder.stage not in FINAL_STAGES or ladder.stage is Stage.DELIVERED:
         raise MeshRefusal("no-message")
-    last = ladder.receipts[-1]
+    last = ladder.steps[-1]
     return _report_headers(sent, f": {last.reason or ladder.stage}", last.at)
 
 

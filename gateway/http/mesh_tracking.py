@@ -118,7 +118,7 @@ def _v2(sent: Sent, _: Mailbox, recipient: Mailbox, status: MessageStatus | None
         "status_success": failed is None,
         "status": _STATUS[ladder.stage] if ladder else UPLOADING,
         "status_event": MESH_CODES["undelivered"].event if failed else "TRANSFER",
-        "status_timestamp": iso(ladder.receipts[-1].at) if ladder else iso(sent.created),
+        "status_timestamp": iso(ladder.steps[-1].at) if ladder else iso(sent.created),
         "status_description": failed,
         "status_code": MESH_CODES["undelivered"].code if failed else "00",
     }
@@ -127,7 +127,7 @@ def _v2(sent: Sent, _: Mailbox, recipient: Mailbox, status: MessageStatus | None
 def _v1(sent: Sent, sender: Mailbox, recipient: Mailbox, status: MessageStatus | None) -> dict[str, Any]:
     ladder = status.ladders[0] if status else None
     failed = _failure(ladder)
-    at = stamp(ladder.receipts[-1].at) if ladder else stamp(sent.created)
+    at = stamp(ladder.steps[-1].at) if ladder else stamp(sent.created)
     return {
         "addressType": "ALL",
         "dtsId": sent.message_id,
@@ -163,4 +163,4 @@ def _failure(ladder: Ladder | None) -> str | None:
     """Why it was not delivered: MESH's words and our reason code."""
     if ladder is None or _STATUS[ladder.stage] != "undeliverable":
         return None
-    return f"{MESH_CODES['undelivered'].text}: {ladder.receipts[-1].reason or ladder.stage}"
+    return f"{MESH_CODES['undelivered'].text}: {ladder.steps[-1].reason or ladder.stage}"

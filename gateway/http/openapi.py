@@ -12,7 +12,16 @@ from gateway import __version__
 from gateway.errors import CODES
 from gateway.http import problems
 from gateway.http.paths import PATHS
-from gateway.messages import AGENCY_ID, SYSTEM_REASONS, UUID4, LawfulBasis, Purpose, Reason, Stage
+from gateway.messages import (
+    AGENCY_ID,
+    SYSTEM_REASONS,
+    UUID4,
+    Emergency,
+    LawfulBasis,
+    Purpose,
+    Reason,
+    Stage,
+)
 from gateway.protocol import views
 
 
@@ -52,7 +61,7 @@ _RECEIPT = {
     "stage": {"type": "string", "enum": [one.value for one in Stage]},
     "issuer": _AGENCY,
     "at": _TIME,
-    "reason": {"type": ["string", "null"], "enum": [*(one.value for one in Reason), None]},
+    "reason": {"type": ["string", "null"], "enum": [*(one.value for one in (*Reason, *Emergency)), None]},
     "receipt": {"type": "string", "description": "COSE_Sign1, base64url: docs/receipts.md."},
 }
 _INBOX = {"sequence": {"type": "integer"}, "envelope_id": _UUID, **_HEADER, "received": _TIME}
@@ -80,7 +89,7 @@ SCHEMAS: dict[str, Any] = {
     "Ladder": _all(
         recipient=_AGENCY,
         envelope_id=_UUID,
-        stage=_RECEIPT["stage"],
+        stage={"type": "string", "enum": [one.value for one in Stage if one is not Stage.OPENED]},
         view={"type": ["array", "null"], "items": {"type": "string", "enum": list(views.GROUPS)}},
         receipts=_many("Receipt"),
     ),

@@ -12,7 +12,17 @@ from enum import StrEnum
 from typing import Protocol
 
 from gateway.adapters.base import Native
-from gateway.messages import AgencyId, CaseId, EnvelopeId, Header, MessageId, Problem, Reason, Stage
+from gateway.messages import (
+    AgencyId,
+    CaseId,
+    Emergency,
+    EnvelopeId,
+    Header,
+    MessageId,
+    Problem,
+    Reason,
+    Stage,
+)
 
 
 class Permission(StrEnum):
@@ -67,7 +77,7 @@ class SignedReceipt:
     stage: Stage
     issuer: AgencyId
     at: int
-    reason: Reason | None
+    reason: Reason | Emergency | None
     cose: bytes = field(repr=False)
     """COSE_Sign1, what `gateway receipts verify` checks."""
 
@@ -82,6 +92,11 @@ class Ladder:
     receipts: tuple[SignedReceipt, ...]
     view: tuple[str, ...] | None = None
     """The field groups the recipient was sent; None: everything."""
+
+    @property
+    def steps(self) -> tuple[SignedReceipt, ...]:
+        """The receipts but for those of emergency openings, which are no steps."""
+        return tuple(one for one in self.receipts if one.stage is not Stage.OPENED)
 
 
 @dataclass(frozen=True, slots=True)

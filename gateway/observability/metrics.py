@@ -30,6 +30,7 @@ from gateway import __version__
 from gateway.messages import AGENCY_ID, AgencyId, Reason, Stage
 from gateway.observability import logs
 from gateway.observability.vocabulary import (
+    BREAK_GLASS,
     CHECKPOINTS,
     FOLDER_OUTCOMES,
     LANES,
@@ -96,6 +97,13 @@ METRICS: tuple[Metric, ...] = (
         "Checkpoints of audit logs exchanged with peers; any `fork` or `contradicted` is an alarm.",
         ("outcome",),
         tuple(CHECKPOINTS),
+    ),
+    Metric(
+        "break_glass_total",
+        "counter",
+        "Emergency openings that became known; look into every one.",
+        ("what",),
+        tuple(BREAK_GLASS),
     ),
     Metric("outbox_envelopes", "gauge", "Envelopes accepted and not yet confirmed by the transport."),
     Metric("outbox_bytes", "gauge", "Their size, attachments included."),
@@ -239,6 +247,10 @@ class Metrics:
     def checkpoint(self, outcome: str) -> None:
         """A checkpoint of an audit log, or its confirmation, arrived."""
         self._count("audit_checkpoints_total", outcome)
+
+    def break_glass(self, what: str) -> None:
+        """A message was opened in an emergency, here or at its recipient."""
+        self._count("break_glass_total", what)
 
     # receiving
 

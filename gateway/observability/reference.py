@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from gateway.observability.metrics import METRICS, Metric
 from gateway.observability.vocabulary import (
+    BREAK_GLASS,
     EVENTS,
     FIELDS,
     FOLDER_OUTCOMES,
@@ -30,6 +31,7 @@ def describe() -> str:
         "Why publishing failed (`kind`)": _words("kind", PUBLISH_FAILURES),
         "How a push ended (`outcome`)": _words("outcome", PUSH_OUTCOMES),
         "What became of a file in a folder (`outcome`)": _words("outcome", FOLDER_OUTCOMES),
+        "What became known of emergency openings (`what`)": _words("what", BREAK_GLASS),
         "Why a receipt was refused (`why`)": _words("why", RECEIPT_REFUSALS),
     }
     return "\n".join(f"### {title}\n\n{table}" for title, table in sections.items())

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import CODES
-from gateway.messages import AGENCY_ID, UUID4, Reason, Sector, Stage
+from gateway.messages import AGENCY_ID, UUID4, Emergency, Reason, Sector, Stage
 from gateway.protocol.pushing import Outcome
 
 OTHER = "other"
@@ -70,6 +70,13 @@ CHECKPOINTS: dict[str, str] = {
 }
 """What a checkpoint of an audit log was when it arrived, or its confirmation."""
 
+BREAK_GLASS: dict[str, str] = {
+    "opened": "a quorum opened a message of an agency here",
+    "noticed": "a recipient tells that a quorum opened a message from here; the approvals verify",
+    "no-quorum": "a recipient tells of an opening, and the directory here does not confirm the quorum",
+}
+"""What became known of emergency openings."""
+
 STEPS: dict[str, str] = {
     "adapt": "native format read into the canonical message",
     "validate": "schema and check digits",
@@ -83,6 +90,7 @@ STEPS: dict[str, str] = {
 
 STAGES = tuple(stage.value for stage in Stage)
 REASONS = tuple(reason.value for reason in Reason)
+EMERGENCIES = tuple(reason.value for reason in Emergency)
 SECTORS = tuple(sector.value for sector in Sector)
 PROBLEMS = tuple(CODES)
 
@@ -115,7 +123,7 @@ _LARGEST = 2**31 - 1
 _UUID, _AGENCY, _CODE = (
     _text(UUID4),
     _text(AGENCY_ID),
-    _one_of(*PROBLEMS, *PUBLISH_FAILURES, *RECEIPT_REFUSALS, *PUSH_OUTCOMES, *FOLDER_OUTCOMES),
+    _one_of(*PROBLEMS, *PUBLISH_FAILURES, *RECEIPT_REFUSALS, *PUSH_OUTCOMES, *FOLDER_OUTCOMES, *BREAK_GLASS),
 )
 
 FIELDS: dict[str, Field] = {
@@ -129,7 +137,11 @@ FIELDS: dict[str, Field] = {
     "version": Field("0 to 9999", "message type's version", _whole(9999)),
     "lane": Field("`messages`, `receipts`", "which of the agency's two queues", _one_of(*LANES)),
     "stage": Field("a stage", "the stage reached", _one_of(*STAGES)),
-    "reason": Field("a reason code", "why an envelope was refused", _one_of(*REASONS)),
+    "reason": Field(
+        "a reason code",
+        "why an envelope was refused, or opened in an emergency",
+        _one_of(*REASONS, *EMERGENCIES),
+    ),
     "code": Field("a code of errors.CODES, or a label of the metrics below", "why it failed", _CODE),
     "count": Field("whole number below 2^31", "how many", _whole(_LARGEST)),
     "bytes": Field("whole number below 2^31", "size, bytes", _whole(_LARGEST)),
@@ -173,6 +185,7 @@ EVENTS: dict[str, str] = {
     "message-expired": "A message was not collected in time.",
     "message-failed": "The sender's node gave a message up.",
     "receipt-recorded": "A receipt from the recipient verified and is kept.",
+    "break-glass": "A message was opened in an emergency, here or at its recipient; `code` says which.",
     "receipt-refused": "A receipt that arrived does not verify.",
     "note-sent": "A note to another node, such as a recall, is on its way.",
     "recall-asked": "A local system asked for a message back.",

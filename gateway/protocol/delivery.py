@@ -1,7 +1,8 @@
 """How far an envelope has come, as tables. Everything that affects a stage change lives in this file.
 
-A missing entry is an illegal transition. Receipts may overtake each other on the road, so a sender may
-learn of `delivered` before `received`; a late `received` is kept as evidence and changes nothing.
+A missing entry is an illegal transition; `opened` stands in no table, because it is no step. Receipts may
+overtake each other on the road, so a sender may learn of `delivered` before `received`; a late `received` is
+kept as evidence and changes nothing.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ def advance_outbound(now: Stage, stated: Stage, *, presumed: bool) -> Stage:
 
     `presumed`: the present stage is the sender's own conclusion (PRESUMED), not the recipient's word.
     """
+    if stated is Stage.OPENED:
+        return now  # news of an emergency, never out of place: an opening that was refused would be hidden
     table = PRESUMED if presumed and now in PRESUMED else OUTBOUND
     try:
         return table[now][stated]

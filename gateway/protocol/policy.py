@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.messages import AgencyId, LawfulBasis, Purpose, Reason, Sector
+from gateway.protocol.break_glass import BreakGlass
 
 PURPOSES = frozenset(purpose.value for purpose in Purpose)
 LAWFUL_BASES = frozenset(basis.value for basis in LawfulBasis)
@@ -44,6 +45,8 @@ class Agreement:
     """Milliseconds; in force while starts <= now < ends."""
     shares: tuple[str, ...] | None = None
     """The field groups of a referral that a recipient is shown (views.py); None: everything."""
+    break_glass: BreakGlass | None = None
+    """Who may open a message of this agreement in an emergency; None: nobody."""
     weakest_suite: str | None = None
     """The weakest suite a message may be sealed with (suites.py); None: any."""
 
@@ -77,6 +80,8 @@ class Allowed:
     agreement: str
     shares: tuple[str, ...] | None = None
     """See Agreement.shares."""
+    break_glass: BreakGlass | None = None
+    """See Agreement.break_glass."""
     weakest_suite: str | None = None
     """See Agreement.weakest_suite."""
 
@@ -136,6 +141,6 @@ def decide(
     for agreement in agreements:
         if agreement.covers(question):
             if agreement.starts <= now < agreement.ends:
-                return Allowed(agreement.id, agreement.shares, agreement.weakest_suite)
+                return Allowed(agreement.id, agreement.shares, agreement.break_glass, agreement.weakest_suite)
             lapsed = True
     return NOT_IN_FORCE if lapsed else NO_AGREEMENT

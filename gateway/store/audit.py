@@ -31,11 +31,14 @@ FIELDS: Final = {
     "peer": AGENCY_ID,
     "reason": re.compile(r"[a-z][a-z0-9-]{0,39}"),
     "recipient": AGENCY_ID,
+    "request": UUID4,
+    "role": re.compile(r"[a-z][a-z0-9-]{0,39}"),
     "root": re.compile(r"[0-9a-f]{64}"),
     "sender": AGENCY_ID,
     "size": re.compile(r"[0-9]{1,15}"),
     "stage": re.compile(r"[a-z]{1,20}"),
     "stated": re.compile(r"[0-9]{1,15}"),
+    "threshold": re.compile(r"[0-9]{1,3}"),
 }
 """What an entry may hold besides number, time and kind: identifiers, constants, digests; never content."""
 INVALID: Final = "invalid"

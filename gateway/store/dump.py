@@ -70,6 +70,7 @@ TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "inbound_chunks": (("agency", "chunk_id"), ("expires", "body")),
     "inbox_chunks": (("agency", "chunk_id"), ("envelope_id",)),
     "receipts": (("id",), ("envelope_id", "stage", "issuer", "at", "reason", "cose")),
+    "openings": (("id",), ("envelope_id", "issuer", "at", "reason", "cose", "announced")),
     "owed_receipts": (("id",), ("issuer", "recipient", "cose")),
     "owed_notes": (("id",), ("type", "agency", "recipient", "body")),
     "recalls": (("envelope_id", "sender"), ("agency", "at")),
@@ -103,7 +104,8 @@ TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 }
 """Each table's key and its other columns; claims are left out, they die with the process that has them."""
 NUMBERED: Final = {"inbox": "sequence", "receipts": "id", "owed_receipts": "id", "owed_notes": "id"} | {
-    "dead_letters": "id"
+    "dead_letters": "id",
+    "openings": "id",
 }
 """Tables whose key the database hands out."""
 JUMP: Final = 1 << 32

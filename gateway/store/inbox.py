@@ -137,6 +137,19 @@ def body_of(session: Session, envelope_id: EnvelopeId) -> HeldBody | None:
     return HeldBody(_held(row[:-1]), row[-1]) if row else None
 
 
+def not_final(session: Session, agency: AgencyId, message_id: MessageId) -> tuple[Held, bytes] | None:
+    """One message of an agency that is neither acknowledged nor expired, and its sealed body.
+
+    Also one that still waits for chunks; of several with this id the one that `get` finds.
+    """
+    row = session.execute(
+        f"SELECT {_COLUMNS}, body FROM inbox WHERE agency = ? AND message_id = ? AND body IS NOT NULL"
+        " ORDER BY CASE stage WHEN 'received' THEN 0 ELSE 1 END, sequence LIMIT 1",
+        (agency, message_id),
+    ).fetchone()
+    return (_held(row[:-1]), bytes(row[-1])) if row else None
+
+
 def expired(session: Session, now: int, *, limit: int) -> list[Held]:
     """Messages nobody collected in time."""
     rows = session.execute(

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gateway.messages import AgencyId, EnvelopeId, Reason, Receipt, Stage
+from gateway.messages import AgencyId, Emergency, EnvelopeId, Reason, Receipt, Stage, read_reason
 from gateway.store import audit, claims
 from gateway.store.base import Session
 from gateway.store.claims import CLAIMABLE, NOBODY, Claim
@@ -19,7 +19,7 @@ class StoredReceipt:
     stage: Stage
     issuer: AgencyId
     at: int
-    reason: Reason | None
+    reason: Reason | Emergency | None
     cose: bytes = field(repr=False)
 
 
@@ -38,12 +38,7 @@ def keep(session: Session, receipt: Receipt, cose: bytes, *, agreement: str | No
 
     Every transition of a message has its receipt, so this is where the audit log learns of it.
     """
-    cursor = session.execute(
-        "INSERT INTO receipts (envelope_id, stage, issuer, at, reason, cose) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        (receipt.envelope_id, receipt.stage, receipt.issuer, receipt.at, receipt.reason, cose),
-    )
-    if cursor.rowcount != 1:
+    if not (_keep_opening if receipt.stage is Stage.OPENED else _keep)(session, receipt, cose):
         return False
     audit.record(
         session,
@@ -62,15 +57,40 @@ def keep(session: Session, receipt: Receipt, cose: bytes, *, agreement: str | No
     return True
 
 
+def _keep(session: Session, receipt: Receipt, cose: bytes) -> bool:
+    cursor = session.execute(
+        "INSERT INTO receipts (envelope_id, stage, issuer, at, reason, cose) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (receipt.envelope_id, receipt.stage, receipt.issuer, receipt.at, receipt.reason, cose),
+    )
+    return cursor.rowcount == 1
+
+
+def _keep_opening(session: Session, receipt: Receipt, cose: bytes) -> bool:
+    cursor = session.execute(
+        "INSERT INTO openings (envelope_id, issuer, at, reason, cose) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (receipt.envelope_id, receipt.issuer, receipt.at, receipt.reason, cose),
+    )
+    return cursor.rowcount == 1
+
+
 def of_envelope(session: Session, envelope_id: EnvelopeId) -> tuple[StoredReceipt, ...]:
-    """Every receipt about an envelope, in the order this node made or got them: clocks may differ."""
+    """Every receipt about an envelope, in the order this node made or got them: clocks may differ.
+
+    Emergency openings stand after the ladder.
+    """
     rows = session.execute(
-        "SELECT stage, issuer, at, reason, cose FROM receipts WHERE envelope_id = ? ORDER BY id",
-        (envelope_id,),
+        "SELECT stage, issuer, at, reason, cose, 0 AS part, id FROM receipts WHERE envelope_id = ?"
+        " UNION ALL SELECT 'opened', issuer, at, reason, cose, 1, id FROM openings WHERE envelope_id = ?"
+        " ORDER BY part, id",
+        (envelope_id, envelope_id),
     ).fetchall()
     return tuple(
-        StoredReceipt(Stage(stage), AgencyId(issuer), at, Reason(reason) if reason else None, cose)
-        for stage, issuer, at, reason, cose in rows
+        StoredReceipt(
+            Stage(stage), AgencyId(issuer), at, read_reason(Stage(stage), reason) if reason else None, cose
+        )
+        for stage, issuer, at, reason, cose, _, _ in rows
     )
 
 
@@ -87,6 +107,11 @@ def owe_again(session: Session, envelope_id: EnvelopeId, sender: AgencyId) -> No
     session.execute(
         "INSERT INTO owed_receipts (issuer, recipient, cose)"
         " SELECT issuer, ?, cose FROM receipts WHERE envelope_id = ? AND issuer <> ? ORDER BY id",
+        (sender, envelope_id, sender),
+    )
+    session.execute(
+        "INSERT INTO owed_receipts (issuer, recipient, cose)"
+        " SELECT issuer, ?, cose FROM openings WHERE envelope_id = ? AND issuer <> ? ORDER BY id",
         (sender, envelope_id, sender),
     )
 
@@ -114,3 +139,19 @@ def count_owed(session: Session) -> int:
     """How many receipts wait to be sent."""
     (count,) = session.execute("SELECT COUNT(*) FROM owed_receipts").fetchone()
     return int(count)
+
+
+# --- emergency openings ---
+
+
+def unannounced(session: Session, *, limit: int) -> list[tuple[int, bytes]]:
+    """Openings that no running node has logged and counted yet: number and receipt."""
+    rows = session.execute(
+        "SELECT id, cose FROM openings WHERE announced = 0 ORDER BY id LIMIT ?", (limit,)
+    ).fetchall()
+    return [(int(id_), bytes(cose)) for id_, cose in rows]
+
+
+def mark_announced(session: Session, ids: Sequence[int]) -> None:
+    """These have been."""
+    session.executemany("UPDATE openings SET announced = 1 WHERE id = ?", [(id_,) for id_ in ids])

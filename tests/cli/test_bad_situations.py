@@ -13,7 +13,6 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway import config
-from gateway.cli import app
 from gateway.crypto import protected
 from gateway.crypto.keystore import FileKeyStore
 from gateway.directory import repository
@@ -21,6 +20,7 @@ from gateway.directory.mirror import DirectoryMirror
 from gateway.directory.repository import Repository
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
+from tests.command import app
 from tests.fuzz import directories, files
 from tests.vectors import parts
 from tests.world import POLICE, SCHOOL, provision

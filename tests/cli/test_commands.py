@@ -17,8 +17,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway import config
-from gateway.cli import app
 from gateway.messages import AgencyId
+from tests.command import app
 from tests.road import ladder, reached, send, wait_for_arrival
 from tests.world import POLICE, SCHOOL, World, provision, running
 

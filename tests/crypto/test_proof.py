@@ -13,14 +13,24 @@ from gateway.crypto import proof
 from gateway.crypto.keys import SigningKey, VerifyKey
 from gateway.crypto.labels import MAX_RECEIPT
 from gateway.errors import ReceiptInvalid
-from gateway.messages import AgencyId, EnvelopeId, MessageId, Reason, Receipt, Stage, new_id
+from gateway.messages import (
+    AgencyId,
+    Emergency,
+    EnvelopeId,
+    MessageId,
+    Quorum,
+    Reason,
+    Receipt,
+    Stage,
+    new_id,
+)
 
 SENDER, RECIPIENT, OTHER = AgencyId("a" * 63), AgencyId("northtown-police"), AgencyId("northtown-housing")
 KEYS = {agency: SigningKey.generate() for agency in (SENDER, RECIPIENT, OTHER)}
-WITH_REASON = {Stage.REJECTED, Stage.EXPIRED, Stage.FAILED}
+WITH_REASON = {Stage.REJECTED, Stage.EXPIRED, Stage.FAILED, Stage.OPENED}
 MAY_STATE = {
     SENDER: {Stage.ACCEPTED, Stage.FAILED, Stage.EXPIRED},
-    RECIPIENT: {Stage.RECEIVED, Stage.DELIVERED, Stage.REJECTED, Stage.EXPIRED},
+    RECIPIENT: {Stage.RECEIVED, Stage.DELIVERED, Stage.REJECTED, Stage.EXPIRED, Stage.OPENED},
     OTHER: set[Stage](),
 }
 
@@ -31,6 +41,7 @@ def find(agency: AgencyId, kid: bytes) -> VerifyKey | None:
 
 
 def receipt(stage: Stage, issuer: AgencyId, reason: Reason = Reason.ATTACHMENT_MISMATCH) -> Receipt:
+    opened = stage is Stage.OPENED
     return Receipt(
         stage,
         MessageId(new_id()),
@@ -40,7 +51,8 @@ def receipt(stage: Stage, issuer: AgencyId, reason: Reason = Reason.ATTACHMENT_M
         RECIPIENT,
         issuer,
         1_795_000_000_000,
-        reason if stage in WITH_REASON else None,
+        (Emergency.RISK_TO_LIFE if opened else reason) if stage in WITH_REASON else None,
+        quorum=Quorum("prevent-2026", (b"as signed",)) if opened else None,
     )
 
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from gateway import config
-from gateway.cli import app
 from gateway.crypto import protected
 from gateway.crypto.keys import OpenFailed
 from gateway.crypto.keystore import FileKeyStore
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
+from tests.command import app
 
 POLICE = AgencyId("northtown-police")
 NOW = 1_795_000_000_000

@@ -11,10 +11,12 @@ import pytest
 from cryptography.exceptions import InvalidTag
 
 from gateway.crypto import chunks, proof
+from gateway.crypto.break_glass import confirm
 from gateway.crypto.envelope import open_envelope, peek
 from gateway.crypto.keys import OpeningKey, VerifyKey
 from gateway.errors import ReceiptInvalid, RefusedByPeer
-from gateway.messages import AgencyId, EnvelopeId, Header, Reason, Receipt, Stage
+from gateway.messages import AgencyId, EnvelopeId, Header, Quorum, Reason, Receipt, Stage, read_reason
+from gateway.protocol.break_glass import BreakGlass
 from tests.crypto import independent
 from tests.vectors import make
 
@@ -98,15 +100,22 @@ def test_another_implementation_opens_it_too(vector: dict[str, Any]) -> None:
 
 @vectors("receipts", "valid-")
 def test_a_receipt_states_what_the_vector_says(vector: dict[str, Any]) -> None:
+    stage, quorum = Stage(vector["receipt"]["stage"]), vector["receipt"].get("quorum")
     told = vector["receipt"] | {
-        "stage": Stage(vector["receipt"]["stage"]),
+        "stage": stage,
         "envelope_digest": bytes.fromhex(vector["receipt"]["envelope_digest"]),
-        "reason": Reason(vector["receipt"]["reason"]) if vector["receipt"]["reason"] else None,
+        "reason": read_reason(stage, vector["receipt"]["reason"]) if vector["receipt"]["reason"] else None,
         "view": tuple(vector["receipt"]["view"]) if "view" in vector["receipt"] else None,
+        "quorum": Quorum(quorum["agreement"], tuple(map(bytes.fromhex, quorum["approvals"])))
+        if quorum
+        else None,
     }
     receipt = proof.verify_receipt(bytes.fromhex(vector["cose"]), finder(vector))
     assert receipt == Receipt(**told)
     assert proof.read_receipt(bytes.fromhex(vector["cose"])) == receipt
+    if quorum:
+        rule = BreakGlass(2, tuple((role, bytes.fromhex(key)) for role, key in vector["roles"].items()))
+        assert confirm(receipt, lambda *asked: rule) == set(vector["roles"])
 
 
 @vectors("receipts", "[!v]")
@@ -125,6 +134,9 @@ def test_another_implementation_verifies_it_too(vector: dict[str, Any]) -> None:
     assert vector["receipt"]["stage"].encode() in payload
     with pytest.raises(independent.Refused):
         independent.verify(bytes.fromhex(vector["cose"]), bytes.fromhex(public), b"another context")
+    approvals = vector["receipt"].get("quorum", {}).get("approvals", [])
+    for approval, key in zip(approvals, vector.get("roles", {}).values(), strict=True):
+        independent.verify(bytes.fromhex(approval), bytes.fromhex(key), b"referral-gateway approval v1")
 
 
 @vectors("chunks")

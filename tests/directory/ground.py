@@ -7,8 +7,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from gateway.cli import app
 from gateway.directory.mirror import DirectoryMirror
+from tests.command import app
 from tests.world import POLICE, SCHOOL
 
 PASSPHRASE = "correct horse battery staple"

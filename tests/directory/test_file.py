@@ -13,7 +13,7 @@ import pytest
 
 from gateway.crypto.keys import OpeningKey, SigningKey
 from gateway.directory.file import DirectoryFile, load, put_agency, put_agreement
-from gateway.directory.model import AgencyEntry, make_agreement
+from gateway.directory.model import AgencyEntry, DirectoryInvalid, make_agreement
 from gateway.errors import StartupError
 from gateway.messages import AgencyId, Sector
 
@@ -248,3 +248,58 @@ def test_keys_count_only_in_their_time(path: Path) -> None:
     assert directory.verify_key(school, kid, MS + 20 * day) is None
     assert directory.verify_key(school, kid) is not None, "old evidence stays verifiable"
     assert directory.verify_key(AgencyId("police"), kid) is None
+
+
+def section(*names: str, threshold: int = 2, **roles: bytes) -> dict[str, Any]:
+    keys = {name: SigningKey.generate().public.public_bytes for name in names} | roles
+    return {
+        "threshold": threshold,
+        "roles": [{"role": name, "public": b64(public)} for name, public in keys.items()],
+    }
+
+
+def test_an_agreement_may_say_who_breaks_the_glass(path: Path) -> None:
+    put_agency(path, agency("police"))
+    put_agreement(path, agreement())
+    assert "break_glass" not in path.read_text("utf-8"), "nodes of earlier versions would refuse it"
+    known = load(path).document.model_dump_json()
+    assert "break_glass" not in known
+    put_agreement(path, agreement(break_glass=section("duty-lead", "chief", "head")))
+    directory = load(path)
+    school, police, day = AgencyId("school"), AgencyId("police"), 24 * 3_600_000
+    rule = directory.break_glass("one", school, police, MS)
+    assert rule is not None
+    assert (rule.threshold, [role for role, _ in rule.roles]) == (2, ["duty-lead", "chief", "head"])
+    for agreed, sender, recipient, at in (
+        ("two", school, police, MS),
+        ("one", police, school, MS),
+        ("one", school, school, MS),
+        ("one", school, police, MS - 1),
+        ("one", school, police, MS + 10 * day),
+    ):
+        assert directory.break_glass(agreed, sender, recipient, at) is None
+    put_agreement(path, agreement())
+    assert "break_glass" not in path.read_text("utf-8")
+
+
+SAME = SigningKey.generate().public.public_bytes
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        section("duty-lead", "chief", threshold=1),
+        section("duty-lead", "chief", threshold=3),
+        section("duty-lead", threshold=2),
+        section(*(f"role-{n}" for n in range(11))),
+        section(lead=SAME, chief=SAME),
+        section("Duty Lead", "chief"),
+        section("chief", lead=b"short"),
+        section("duty-lead", "chief") | {"more": 1},
+        {**section("a", "b"), "roles": section("a")["roles"] + section("a")["roles"]},
+        {"threshold": 2},
+    ],
+)
+def test_a_quorum_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(DirectoryInvalid):
+        agreement(break_glass=wrong)

@@ -13,13 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway import config
-from gateway.cli import app
 from gateway.crypto import governance
 from gateway.directory import repository
 from gateway.directory.model import AgencyEntry
 from gateway.directory.repository import Repository
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
+from tests.command import app
 from tests.directory.ground import PASSPHRASE, Ground
 from tests.road import send, wait_for_arrival
 from tests.world import COUNCIL, POLICE, QUICK, SCHOOL, provision, running

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gateway.cli import app
 from gateway.crypto import witness as form
 from gateway.engine import witness
 from gateway.messages import AgencyId, new_id
 from gateway.store import audit, dead_letters, notes
 from gateway.store.audit import Checkpoint
+from tests.command import app
 from tests.road import metric, reached, refusal, send, wait_for_arrival
 from tests.world import POLICE, SCHOOL, World, provision, running, until
 

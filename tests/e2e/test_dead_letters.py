@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gateway.cli import app
 from gateway.transport.base import Lane, Sealed
+from tests.command import app
 from tests.road import arrived, metric, reached, send, wait_for_arrival
 from tests.world import POLICE, QUICK, SCHOOL, World, provision, running, until
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from gateway import config, provisioning
-from gateway.cli import app
 from gateway.crypto.key_document import AgencyKeys
 from gateway.directory import file as directory_file
 from gateway.messages import AgencyId
 from gateway.node import now_ms
+from tests.command import app
 from tests.road import arrived, reached, send, wait_for_arrival
 from tests.world import POLICE, SCHOOL, World, provision, running, until
 

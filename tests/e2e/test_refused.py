@@ -13,6 +13,7 @@ from gateway.crypto.keys import Signer, SigningKey
 from gateway.messages import (
     AgencyId,
     Content,
+    Emergency,
     EnvelopeId,
     Header,
     MessageId,
@@ -90,7 +91,7 @@ async def refused(world: World, reason: Reason, agency: AgencyId = POLICE) -> No
     assert (await world.clients[agency].inbox())["messages"] == []
 
 
-async def owed_to_school(world: World, message_id: str) -> list[tuple[Stage, Reason | None]]:
+async def owed_to_school(world: World, message_id: str) -> list[tuple[Stage, Reason | Emergency | None]]:
     """What the police's node stated about a message, as its receipts say."""
     rows = await world.nodes[POLICE].parts.store.read(
         lambda s: s.execute("SELECT cose FROM receipts").fetchall()

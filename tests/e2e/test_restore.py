@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gateway.cli import app
 from gateway.messages import AgencyId
 from gateway.store import reconciliations
+from tests.command import app
 from tests.postgres import PostgresServer
 from tests.road import arrived, metric, reached, send, wait_for_arrival
 from tests.world import COUNCIL, POLICE, QUICK, SCHOOL, World, provision, running, until

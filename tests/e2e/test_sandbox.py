@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from gateway.cli import app
 from gateway.cli.common import Exit
 from gateway.crypto.statement import CONFORMANCE_CONTEXT, read_statement
 from gateway.http.client import ApiProblem, Client
@@ -33,6 +32,7 @@ from gateway.sandbox.exercises import (
     SLOW,
     STRANGER,
 )
+from tests.command import app
 from tests.road import referral
 from tests.world import until
 

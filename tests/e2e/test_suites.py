@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway import config, provisioning
-from gateway.cli import app
 from gateway.crypto.envelope import peek
 from gateway.directory import file as directory_file
 from gateway.directory.model import parse
@@ -19,6 +18,7 @@ from gateway.http.client import ApiProblem
 from gateway.messages import AgencyId, LawfulBasis, MessageId, Purpose, Sector
 from gateway.node import now_ms
 from gateway.store import inbox
+from tests.command import app
 from tests.road import reached, send, wait_for_arrival
 from tests.world import POLICE, QUICK, SCHOOL, World, provision, running, until
 

@@ -13,12 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway import config, provisioning
-from gateway.cli import app
 from gateway.crypto.labels import SUITE_ESP256, SUITE_HYBRID, SUITE_P256
 from gateway.errors import StartupError
 from gateway.messages import Sector
 from gateway.node import now_ms
 from tests import softhsm
+from tests.command import app
 from tests.road import arrived, reached, refusal, send, wait_for_arrival
 from tests.world import POLICE, SCHOOL, World, provision, running, until
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
 
-from gateway.cli import main
+from gateway.cli.root import main
 from gateway.engine import folder_files, folder_in, folder_out, intake, mailbox, outbound, receipting
 from gateway.engine.inbound import Arrivals
 from gateway.http import push_client

@@ -19,8 +19,11 @@ from gateway.audit.evidence import EvidenceInvalid
 from gateway.audit.export import LogInvalid
 from gateway.cli import audit as audit_commands
 from gateway.cli import evidence as evidence_commands
-from gateway.cli import inspect, sandbox
+from gateway.cli import inspect, people, sandbox
 from gateway.crypto import cose, proof, protected
+from gateway.crypto.approval import ApprovalInvalid, Request, approve
+from gateway.crypto.break_glass import read_opening
+from gateway.crypto.fields import raw_id
 from gateway.crypto.keystore import FileKeyStore
 from gateway.crypto.note import NoteInvalid, NoteKeys, read_note, sign_note
 from gateway.crypto.statement import CONFORMANCE_CONTEXT, sign_statement
@@ -266,11 +269,27 @@ def access_tokens(folder: Path) -> Reader:
     return Reader(by_file(folder, "tokens.json", auth._load), StartupError, (example,), "json")
 
 
+def request_file(folder: Path) -> Reader:
+    """People send it to each other, each with one approval more."""
+    asked = Request(
+        parts.OTHER_ID, "break-glass/risk-to-life", parts.POLICE, raw_id(parts.RECEIPT.message_id), 1, 2
+    )
+
+    def read(file: Path) -> None:
+        for approval in people.read_request(file):
+            read_opening(approval)
+
+    file = folder / "ask.json"
+    people.new_request(file, approve(asked, parts.STRANGER))
+    example = file.read_bytes()
+    return Reader(by_file(folder, "request.json", read), (StartupError, ApprovalInvalid), (example,), "json")
+
+
 READERS: dict[str, Callable[[Path], Reader]] = {
     made.__name__: made
     for made in (
         *(key_file, protected_key_file, inside_a_protected_key_file, report, report_signed),
         *(evidence_document, evidence_entry, evidence_archive, audit_log, checkpoint, kept_checkpoint),
-        *(receipts_in_a_file, settings_file, access_tokens),
+        *(receipts_in_a_file, settings_file, access_tokens, request_file),
     )
 }

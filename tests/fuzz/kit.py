@@ -25,7 +25,7 @@ FACTOR, CONSTANT = 64, 6 * 1024 * 1024
 for none: what a reader holds at once, such as a bounded number of items."""
 
 bounded = settings(
-    max_examples=int(MANY or 30),
+    max_examples=int(MANY or 15),
     derandomize=not MANY,
     deadline=None,
     database=None,

@@ -22,7 +22,7 @@ from gateway.http.fhir_face import PROCESS_MESSAGE, ROUTES
 from gateway.http.fhir_outcome import DUPLICATE, KINDS, NOT_OFFERED, Kind, table
 from gateway.http.fhir_routing import Addressing
 from gateway.http.limits import Limits
-from gateway.messages import AgencyId, LawfulBasis, MessageId, Problem, Purpose, Stage
+from gateway.messages import AgencyId, Emergency, LawfulBasis, MessageId, Problem, Purpose, Reason, Stage
 from tests.adapters import fhir_r4
 from tests.http.asking import Answer, ask
 from tests.http.world import POLICE, World, receipt, serving
@@ -389,13 +389,17 @@ async def test_a_sender_reads_how_far_its_referral_is_and_nobody_else_does(world
     ladder = replace(
         status.ladders[0],
         stage=Stage.REJECTED,
-        receipts=(receipt(Stage.REJECTED, POLICE),),
+        receipts=(
+            receipt(Stage.REJECTED, POLICE, Reason.WRONG_AGENCY),
+            receipt(Stage.OPENED, POLICE, Emergency.RISK_TO_LIFE),  # no step, whenever it comes
+        ),
     )
     world.node.statuses[message_id] = replace(status, ladders=(ladder,))
     found = await get(world, f"ServiceRequest/{message_id}", {"Accept": XML})
     rejected = fhir_xml.read(found.body)
     assert rejected["status"] == "revoked"
     assert rejected["extension"]["extension"][1] == {"url": "stage", "valueCode": "rejected"}
+    assert rejected["extension"]["extension"][2] == {"url": "reason", "valueCode": "wrong-agency"}
     other = await get(world, f"ServiceRequest/{message_id}", token="police-token")
     assert outcome(other) == (404, "REC_NOT_FOUND", "not-found")
     world.node.statuses[message_id] = replace(status, type="decision")

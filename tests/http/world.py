@@ -33,6 +33,7 @@ from gateway.messages import (
     SYSTEM_REASONS,
     AgencyId,
     CaseId,
+    Emergency,
     EnvelopeId,
     Header,
     MessageId,
@@ -258,7 +259,7 @@ class FakeNode:
             raise self.fail
 
 
-def receipt(stage: Stage, issuer: AgencyId, reason: Reason | None = None) -> SignedReceipt:
+def receipt(stage: Stage, issuer: AgencyId, reason: Reason | Emergency | None = None) -> SignedReceipt:
     """One that nobody verifies here."""
     return SignedReceipt(stage, issuer, NOW, reason, b"\xd2\x84receipt\xff")
 

@@ -200,14 +200,14 @@ async def test_a_planted_leak_in_the_envelope_is_found(
 async def test_a_planted_leak_in_a_problem_is_found(
     small: World, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gateway.engine import intake
+    from gateway.engine import checking
 
     def careless(canonical: Any) -> None:
         raise RefusedByUs(
             "invalid-content", problems=[Problem("/concern", str(canonical.document["concern"]))]
         )
 
-    monkeypatch.setattr(intake, "_validate", careless)
+    monkeypatch.setattr(checking, "_validate", careless)
     _, body, words = examples()[0]
     seen.words += words
     with pytest.raises(ApiProblem) as refused:

@@ -70,3 +70,9 @@ def test_every_stage_has_its_row() -> None:
 def test_what_never_left_has_failed_and_what_left_has_expired() -> None:
     assert overdue(sent=False) is Stage.FAILED
     assert overdue(sent=True) is Stage.EXPIRED
+
+
+@pytest.mark.parametrize("presumed", [True, False])
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.OPENED])
+def test_news_of_an_emergency_opening_is_always_taken_and_moves_nothing(stage: Stage, presumed: bool) -> None:
+    assert advance_outbound(stage, Stage.OPENED, presumed=presumed) is stage

@@ -170,8 +170,9 @@ def quiet(road: Road) -> bool:
 
 def test_it_is_the_whole_road(graph: dict[Road, set[Road]]) -> None:
     assert len(graph) > 5_000
-    assert {road.stage for road in graph} == set(Stage)
-    assert {road.held for road in graph} == {None, *Stage} - {Stage.ACCEPTED, Stage.FAILED}
+    steps = set(Stage) - {Stage.OPENED}  # an emergency opening is news, no step: test_delivery.py
+    assert {road.stage for road in graph} == steps
+    assert {road.held for road in graph} == {None, *steps} - {Stage.ACCEPTED, Stage.FAILED}
 
 
 def test_nothing_is_handed_over_twice_and_nothing_that_was_refused(graph: dict[Road, set[Road]]) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from gateway.cli import app
 from gateway.transport import graveyard, topology
 from gateway.transport.base import Lane
 from gateway.transport.rabbitmq import RabbitTransport
+from tests.command import app
 from tests.transport.ground import PATIENCE, POLICE, Collector, sealed
 
 

@@ -20,8 +20,8 @@ def settings(folder: Path, lines: str) -> config.Settings:
 
 def test_an_old_file_is_one_address_without_tls(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(f"{SECRET}\n")
-    found = settings(tmp_path, 'url = "amqp://police@broker/gateway"\npassword_file = "password"\n')
-    assert found.broker_urls() == (f"amqp://police:{SECRET}@broker/gateway",)
+    found = settings(tmp_path, 'url = "amqp://police@localhost/gateway"\npassword_file = "password"\n')
+    assert found.broker_urls() == (f"amqp://police:{SECRET}@localhost/gateway",)
     assert found.broker_tls() is None
     assert found.broker_account() == "police"
 
@@ -44,7 +44,14 @@ def test_several_addresses_and_a_certificate(tmp_path: Path) -> None:
     assert tls.check_hostname
 
 
-@pytest.mark.parametrize("lines", ['url = "amqp://broker"', 'url = "amqp://police@broker"\nuser_id = false'])
+def test_a_broker_elsewhere_without_tls_must_be_asked_for(tmp_path: Path) -> None:
+    found = settings(tmp_path, 'url = "amqp://police@broker/v"\nallow_amqp = true')
+    assert found.broker_urls() == ("amqp://police@broker/v",)
+
+
+@pytest.mark.parametrize(
+    "lines", ['url = "amqp://[::1]"', 'url = "amqp://police@127.0.0.1"\nuser_id = false']
+)
 def test_an_account_that_is_not_named_or_not_wanted_is_not_stated(tmp_path: Path, lines: str) -> None:
     assert settings(tmp_path, lines).broker_account() == ""
 
@@ -58,7 +65,9 @@ def test_an_account_that_is_not_named_or_not_wanted_is_not_stated(tmp_path: Path
         ('url = "amqps://x@a/v"\nmore_urls = ["amqp://x@b/v"]', "host and port"),
         ('url = "amqps://a"\ncert_file = "c"', "go together"),
         ('url = "amqps://a"\ncert_file = "c"\nkey_file = "k"\npassword_file = "p"', "one way"),
-        ('url = "amqp://a"\nca_file = "c"', "amqps://"),
+        ('url = "amqp://localhost"\nca_file = "c"', "amqps://"),
+        ('url = "amqp://broker"', "allow_amqp"),
+        ('url = "amqp://localhost"\nmore_urls = ["amqp://broker-2"]', "allow_amqp"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_in_one_line(tmp_path: Path, lines: str, why: str) -> None:

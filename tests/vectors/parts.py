@@ -115,4 +115,8 @@ def receipt_fields(receipt: Receipt) -> dict[str, Any]:
     stated = {name: getattr(receipt, name) for name in receipt.__slots__}
     if receipt.view is None:
         del stated["view"]  # vectors published before there were views stay as they are
+    del stated["quorum"]  # and before there were openings
+    if receipt.quorum is not None:
+        approvals = [one.hex() for one in receipt.quorum.approvals]
+        stated["quorum"] = {"agreement": receipt.quorum.agreement, "approvals": approvals}
     return stated | {"envelope_digest": receipt.envelope_digest.hex()}

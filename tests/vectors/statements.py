@@ -6,8 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.crypto import cbor, chunks, cose, keys, proof
+from gateway.crypto.approval import Request, approve
+from gateway.crypto.fields import raw_id
 from gateway.crypto.labels import ENVELOPE_CONTEXT, RECEIPT_CONTEXT
-from gateway.messages import EnvelopeId, Reason, Receipt, Stage
+from gateway.messages import Emergency, EnvelopeId, Quorum, Reason, Receipt, Stage
+from gateway.protocol.break_glass import action
 from tests.vectors.parts import (
     DIGEST,
     DIRECTORY,
@@ -50,6 +53,29 @@ def receipts() -> Named:
     told = replace(RECEIPT, stage=Stage.ACCEPTED, issuer=SCHOOL, view=("core", "narrative"))
     about = "accepted, with the view that the recipient was sent"
     yield "valid-accepted-with-view", _proof(about, "valid", _signed(told), receipt=receipt_fields(told))
+    asked = Request(
+        OTHER_ID,
+        action(Emergency.RISK_TO_LIFE),
+        POLICE,
+        raw_id(RECEIPT.message_id),
+        RECEIPT.at - 1,
+        RECEIPT.at + 1,
+    )
+    people = {role: keys.SigningKey.from_seed(seed(f"role {role}")) for role in ("chief", "duty-lead")}
+    quorum = Quorum("prevent-2026", tuple(approve(asked, one) for one in people.values()))
+    opened = replace(RECEIPT, stage=Stage.OPENED, reason=Emergency.RISK_TO_LIFE, quorum=quorum)
+    yield (
+        "valid-opened-by-recipient",
+        _proof(
+            "opened in an emergency, with the approvals of the roles",
+            "valid",
+            _signed(opened),
+            receipt=receipt_fields(opened),
+            roles={role: one.public.public_bytes.hex() for role, one in people.items()},
+        ),
+    )
+    told = replace(opened, issuer=SCHOOL)
+    yield "wrong-issuer-opened-by-sender", _proof("not theirs to state", proof.WRONG_ISSUER, _signed(told))
     for stage, issuer, reason in (
         (Stage.ACCEPTED, POLICE, None),
         (Stage.RECEIVED, SCHOOL, None),
@@ -98,6 +124,16 @@ def receipts() -> Named:
         ("reason-uncalled-for", "received, with a reason", _stating(PAYLOAD | {10: "invalid"})),
         ("unknown-field", "a label 11", _stating(PAYLOAD | {11: 1})),
         ("view-uncalled-for", "received, with a view", _stating(PAYLOAD | {11: "core"})),
+        (
+            "approvals-missing",
+            "opened, but not who approved it",
+            _stating(PAYLOAD | {2: "opened", 10: "risk-to-life", 12: "prevent-2026"}),
+        ),
+        (
+            "opened-reason-of-another-stage",
+            "opened, with a reason for rejecting",
+            _stating(PAYLOAD | {2: "opened", 10: "wrong-agency", 12: "prevent-2026", 13: [b""]}),
+        ),
         ("digest-short", "a digest of 31 bytes", _stating(PAYLOAD | {5: DIGEST[:31]})),
         (
             "version-true",
