@@ -56,7 +56,7 @@ class Ground:
 
     def agreement(self, name: str, *more: object) -> Path:
         """An agreement of the school and the police, written down."""
-        file = self.folder / f"{name}.json"
+        file = self.folder / f"{name}-{len(list(self.folder.glob('*.json')))}.json"
         self.typed(
             *("agree", "--out", file, "--id", name, "--from", SCHOOL, "--to", POLICE, "--days", 9),
             *("--purpose", "prevent", "--lawful-basis", "public-task", *more),

@@ -71,22 +71,23 @@ def test_what_a_change_is_about_is_shown_before_it_is_signed(ground: Ground) -> 
     assert "staged: targets version 3, 0 of 2 signatures" in status
 
 
-def test_who_breaks_the_glass_is_entered_shown_and_its_removal_seen_by_governors(ground: Ground) -> None:
-    terms = ["--id", "one", "--from", SCHOOL, "--to", POLICE, "--purpose", "prevent"]
-    entry = ("agree", "-d", ground.file, *terms, "--lawful-basis", "public-task", "--no-both-ways")
+def test_who_breaks_the_glass_is_consented_to_shown_and_its_removal_seen_by_governors(ground: Ground) -> None:
     roles = [part for n in ("ann", "bob") for part in ("--break-glass", f"{n}-lead={ground.folder / n}.pub")]
-    ground.typed(*entry, *roles)
-    assert "break-glass 2 of ann-lead, bob-lead" in ground.typed("show", "-d", ground.file)
     for wrong in (
         ["--threshold", 3],
         ["--break-glass", "x"],
         ["--break-glass", f"x={ground.folder / 'ann'}.pub"],
     ):
-        ground.typed(*entry, *roles, *wrong, fails="break")
-    ground.typed("propose", ground.repo, "-d", ground.file)
+        terms = ("--from", SCHOOL, "--to", POLICE, "--purpose", "prevent", "--lawful-basis", "public-task")
+        ground.typed("agree", "-d", ground.file, *terms, *roles, *wrong, fails="break")
+    with_roles = ground.agreement("one", "--no-both-ways", *roles)
+    ground.propose(*(ground.made("consent", agency, with_roles) for agency in (SCHOOL, POLICE)))
+    shown = ground.typed("show", "-d", ground.repo / "staged" / "directory.json")
+    assert "break-glass 2 of ann-lead, bob-lead" in shown
     ground.sign_and_publish("ann", "cat")
-    ground.typed(*entry)
-    assert "~ agreement one: break_glass" in ground.typed("propose", ground.repo, "-d", ground.file)
+    without = ground.agreement("one", "--no-both-ways")
+    again = [ground.made("consent", agency, without) for agency in (SCHOOL, POLICE)]
+    assert "~ agreement one: break_glass" in ground.propose(*again)
 
 
 def test_the_governors_change_and_nodes_follow_from_the_root_they_were_given(ground: Ground) -> None:

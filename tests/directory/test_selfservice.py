@@ -64,7 +64,7 @@ async def test_two_agencies_agree_and_one_rotates_and_referrals_go_through(tmp_p
     ground = Ground(tmp_path)
     ground.begin()
     file = ground.agreement("prevent")
-    both = (file, file.with_stem("prevent-replies"))
+    both = (file, file.with_stem(f"{file.stem}-replies"))
     consents = [ground.made("consent", agency, one) for one in both for agency in (SCHOOL, POLICE)]
     shown = ground.propose(*consents)
     assert "+ agreement prevent\n" in shown
