@@ -167,20 +167,26 @@ def _join(settings: config.Settings, file: Path, agency: NewAgency, directory: P
 
 def agree(directory: Path, agreement: NewAgreement, *, replies: bool) -> None:
     """Enter an agreement, and with `replies` one that lets decisions travel back. Raises StartupError."""
-    directory_file.put_agreement(directory, _agreement(agreement))
-    if replies:
-        back = NewAgreement(
-            f"{agreement.id[:55]}-replies",
-            agreement.recipients,
-            agreement.senders,
-            ("decision",),
-            agreement.purposes,
-            agreement.lawful_bases,
-            agreement.starts,
-            agreement.ends,
-            weakest_suite=agreement.weakest_suite,
-        )
-        directory_file.put_agreement(directory, _agreement(back))
+    for entry in agreements(agreement, replies=replies):
+        directory_file.put_agreement(directory, entry)
+
+
+def agreements(agreement: NewAgreement, *, replies: bool) -> tuple[AgreementEntry, ...]:
+    """An agreement, and with `replies` one that lets decisions travel back. Raises StartupError."""
+    if not replies:
+        return (_agreement(agreement),)
+    back = NewAgreement(
+        f"{agreement.id[:55]}-replies",
+        agreement.recipients,
+        agreement.senders,
+        ("decision",),
+        agreement.purposes,
+        agreement.lawful_bases,
+        agreement.starts,
+        agreement.ends,
+        weakest_suite=agreement.weakest_suite,
+    )
+    return _agreement(agreement), _agreement(back)
 
 
 def _agreement(new: NewAgreement) -> AgreementEntry:
@@ -241,21 +247,14 @@ def public_keys(keys: AgencyKeys) -> tuple[KeyEntry, ...]:
     )
 
 
-def rotate(settings: config.Settings, agency: AgencyId, lead: int, now: int) -> tuple[KeyEntry, ...]:
+def rotate(settings: config.Settings, agency: AgencyId, lead: int, now: int) -> None:
     """Make new keys, in use `lead` milliseconds from now, and enter them in the directory file.
 
-    Opening keys of suites that the settings no longer name end then. Returns entries that somebody else has
-    to enter, or to put in the place of those with the same public key: all that is new where the directory
-    comes from a mirror. After a rotation that stopped half way it enters what is missing.
-    Raises StartupError.
+    Opening keys of suites that the settings no longer name end then. After a rotation that stopped half way
+    it enters what is missing. Raises StartupError. With a mirror: gateway/selfservice.py.
     """
     store, file = settings.key_store(), settings.path(settings.node.directory)
     starts = datetime.fromtimestamp((now + lead) / 1000, UTC)
-    if settings.node.directory_mirror:
-        before = public_keys(store.load(agency))
-        after = public_keys(store.rotate(agency, now, now + lead))
-        given_up = directory_file.ended(before, _given_up(settings, after), starts)
-        return tuple(key for key in (*given_up, *after) if key not in before)
     directory = directory_file.load(file)
     listed = {key.public for entry in directory.document.agencies if entry.id == agency for key in entry.keys}
     known = public_keys(store.load(agency))
@@ -263,11 +262,10 @@ def rotate(settings: config.Settings, agency: AgencyId, lead: int, now: int) -> 
         known = public_keys(store.rotate(agency, now, now + lead))
     # What was missing begins as late as what is new: peers must see it first, however old it is here.
     missing = [key.model_copy(update={"starts": starts}) for key in known if key.public not in listed]
-    directory_file.put_keys(file, agency, missing, end=_given_up(settings, known), at=starts)
-    return ()
+    directory_file.put_keys(file, agency, missing, end=given_up(settings, known), at=starts)
 
 
-def _given_up(settings: config.Settings, keys: Sequence[KeyEntry]) -> frozenset[str]:
+def given_up(settings: config.Settings, keys: Sequence[KeyEntry]) -> frozenset[str]:
     """Suites the settings no longer name: peers would go on sealing to their keys where those are stronger.
 
     None while these keys lack a suite that is named.

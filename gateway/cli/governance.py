@@ -1,4 +1,4 @@
-"""Commands of those who govern the directory: key, init, propose, sign, publish, rotate, status, diff."""
+"""Commands of those who govern the directory: to begin it, change it, sign, publish, and look at it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import people
-from gateway.cli.common import Json, show
+from gateway.cli.common import Exit, Json, fail, show
 from gateway.cli.people import read_bytes as _bytes
+from gateway.cli.proposals import bounded, write_new
+from gateway.crypto.proposal import ProposalInvalid, read_proposal
+from gateway.directory.changes import differences
 from gateway.errors import StartupError
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ NewFile = Annotated[Path, typer.Option("--directory", "-d", help="The directory 
 
 def register(directory_app: typer.Typer) -> None:
     """Add these commands to `gateway directory`."""
-    for command in (key, init, propose, rotate, sign, publish, status, diff):
+    for command in (key, init, propose, rotate, sign, publish, status, diff, copy, verify):
         directory_app.command()(command)
 
 
@@ -61,12 +64,29 @@ def init(
     _staged(repository.staged())
 
 
-def propose(folder: Repo, directory: NewFile) -> None:
-    """Stage a new version of the directory."""
+def propose(
+    folder: Repo,
+    proposal: Annotated[
+        list[Path] | None, typer.Option("--proposal", "-p", help="An agency's proposal; repeat for several.")
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--directory",
+            "-d",
+            help="What governance changes itself: the published file (`gateway directory copy`), edited.",
+        ),
+    ] = None,
+) -> None:
+    """Stage a new version of the directory.
+
+    It takes each agency's own proposal to change its entry, and the consent of all that an agreement names.
+    Governance alone adds an agency, removes one, ends an agreement, removes or revokes a key.
+    """
     repository, made = _repository(folder)
-    repository.propose(_bytes(directory), made.now())
-    for line in made.differences(repository.directory(), repository.directory(staged=True)):
-        typer.echo(line)
+    asked = [_proposal(one) for one in proposal or ()]
+    repository.propose(None if directory is None else _bytes(directory), asked, made.now())
+    _show_change(repository, made)
     _staged(repository.staged())
 
 
@@ -85,8 +105,8 @@ def rotate(
 
 def sign(folder: Repo, key_file: KeyFile, passphrase_file: Passphrase) -> None:
     """Sign what is staged. Look at it first: `gateway directory diff`."""
-    repository, _ = _repository(folder)
-    _staged(repository.sign(people.load_key(key_file, passphrase_file)))
+    repository, made = _repository(folder)
+    _staged(repository.sign(people.load_key(key_file, passphrase_file), made.now()))
 
 
 def publish(folder: Repo, key_file: KeyFile, passphrase_file: Passphrase) -> None:
@@ -113,9 +133,53 @@ def status(folder: Repo, as_json: Json = False) -> None:
 
 
 def diff(folder: Repo) -> None:
-    """Print what the staged directory changes: agencies, their keys, agreements."""
-    repository, made = _repository(folder)
-    for line in made.differences(repository.directory(), repository.directory(staged=True)):
+    """Print what the staged directory changes (agencies, their keys, agreements), and who asked for it."""
+    _show_change(*_repository(folder))
+
+
+def copy(
+    folder: Repo, out: Annotated[Path, typer.Argument(metavar="FILE", help="New file, not there yet.")]
+) -> None:
+    """Write the published directory to a file, to look at or to edit."""
+    repository, _ = _repository(folder)
+    write_new(out, (repository.directory().model_dump_json(indent=2) + "\n").encode())
+    typer.echo(f"the published directory is in {out}.")
+
+
+def verify(
+    folder: Repo,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Root that was handed over in person. [default: the repository's first]"),
+    ] = None,
+    since: Annotated[int, typer.Option(help="Version to begin with.", min=1)] = 1,
+) -> None:
+    """Check, from the files alone, who signed each version and who asked for each change in it."""
+    from gateway.directory import history  # noqa: PLC0415 - tuf is loaded where it is used
+
+    try:
+        for line in history.verify(folder, root, since):
+            typer.echo(line)
+    except history.HistoryInvalid as error:
+        fail(f"{folder} does not hold: {error}", Exit.REFUSED)
+    typer.echo(
+        "it holds: governance signed each version, and who must asked for what it may not change alone."
+    )
+
+
+def _proposal(file: Path) -> bytes:
+    data = bounded(file)
+    try:
+        read_proposal(data)
+    except ProposalInvalid:
+        raise StartupError(f"{file} is not a proposal as `gateway` makes them for agencies") from None
+    return data
+
+
+def _show_change(repository: Repository, made: Any) -> None:
+    for line in differences(repository.directory(), repository.directory(staged=True)):
+        typer.echo(line)
+    for line in repository.explain(made.now()):
         typer.echo(line)
 
 

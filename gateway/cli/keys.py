@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from gateway import config, keycare, provisioning
 from gateway.cli import key_requests
 from gateway.cli.common import Json, NodeFolder, show, timestamp
 from gateway.cli.database import enter, in_database
+from gateway.cli.proposals import hand_over, open_desk
 from gateway.crypto.key_rows import KeyRow, due
 from gateway.directory import file as directory_file
 from gateway.errors import StartupError
@@ -33,6 +35,12 @@ def register(app: typer.Typer) -> None:
 
 Agency = Annotated[
     str, typer.Option("--agency", "-a", help="Only this agency's; without it all of the node.")
+]
+Proposal = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where the directory comes from a mirror: the change goes into this file, for governance."
+    ),
 ]
 
 
@@ -140,20 +148,26 @@ def rotate(
             min=0,
         ),
     ] = 600,
+    proposal: Proposal = None,
 ) -> None:
-    """Make new keys. The old ones go on opening and verifying; a running node notices by itself."""
+    """Make new keys. The old ones go on opening and verifying; a running node notices by itself.
+
+    Where the directory comes from a mirror they are in use when governance has published the proposal.
+    """
     settings = config.load(node)
+    if file := _proposed(settings, proposal):
+        desk = open_desk(node, agency, file)
+        before = desk.kids()
+        asked = desk.rotation(lead * 1000)
+        _enter_made(settings, desk.agency, desk.kids() - before)
+        hand_over(file, desk, asked)
+        return
     store = settings.key_store()
     for one in _agencies(settings, agency):
-        before = store.load(one).dates
-        entries = provisioning.rotate(settings, one, lead * 1000, _now())
-        made = [kid for kid in store.load(one).dates if kid not in before]
-        enter(settings.database(), partial(_note_keys, "key-made", one, made))
-        if not entries:
-            typer.echo(f"{one}: new keys are in the directory, in use in {lead} s")
-            continue
-        typer.echo(f"{one}: hand these to whoever keeps the directory, to publish within {lead} s:", err=True)
-        show([entry.model_dump(mode="json") for entry in entries])
+        known = store.load(one).dates.keys()
+        provisioning.rotate(settings, one, lead * 1000, _now())
+        _enter_made(settings, one, store.load(one).dates.keys() - known)
+        typer.echo(f"{one}: new keys are in the directory, in use in {lead} s")
 
 
 @keys_app.command()
@@ -161,20 +175,40 @@ def revoke(
     kid: Annotated[str, typer.Argument(metavar="KID", help="The key's id, as `gateway keys list` shows it.")],
     node: NodeFolder,
     agency: Agency = "",
+    proposal: Proposal = None,
 ) -> None:
-    """Declare a key stolen: from the next look at the directory nobody seals to it or believes it."""
+    """Declare a key stolen: from the next look at the directory nobody seals to it or believes it.
+
+    Where the directory comes from a mirror that is when governance has published the proposal. It can also
+    revoke the key by itself: call them first.
+    """
     settings = config.load(node)
-    if settings.node.directory_mirror:
-        raise StartupError("tell whoever keeps the directory to set `revoked` on this key, and publish")
     owner, wanted = keycare.owner_of(settings, kid, agency)
+    if file := _proposed(settings, proposal):
+        desk = open_desk(node, owner, file)
+        hand_over(file, desk, desk.revocation(wanted))
+        return
     file = settings.path(settings.node.directory)
     directory_file.revoke_key(file, owner, wanted, datetime.now(UTC))
     enter(settings.database(), partial(_note_keys, "key-revoked", owner, [wanted]))
     typer.echo(f"{owner}: {kid} is revoked in {file}")
 
 
-def _note_keys(kind: str, agency: AgencyId, kids: Sequence[bytes], session: Session) -> None:
+def _enter_made(settings: config.Settings, agency: AgencyId, kids: Collection[bytes]) -> None:
+    enter(settings.database(), partial(_note_keys, "key-made", agency, kids))
+
+
+def _note_keys(kind: str, agency: AgencyId, kids: Collection[bytes], session: Session) -> None:
     keycare.note_keys(session, kind, agency, kids)
+
+
+def _proposed(settings: config.Settings, file: Path | None) -> Path | None:
+    """The file for a proposal; None where the directory is a file that needs none. Raises StartupError."""
+    if settings.node.directory_mirror and file is None:
+        raise StartupError("the directory comes from a mirror: name a new file with --proposal FILE")
+    if file is not None and not settings.node.directory_mirror:
+        raise StartupError("this node's directory is a file, which is changed at once: leave --proposal out")
+    return file
 
 
 def _agencies(settings: config.Settings, wanted: str) -> list[AgencyId]:

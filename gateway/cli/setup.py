@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gateway import config, keycare, provisioning
-from gateway.cli import governance, people
+from gateway.cli import governance, people, proposals
 from gateway.cli.common import Json, NodeFolder, show
 from gateway.cli.database import enter
 from gateway.crypto.labels import SUITE_ESP256, SUITE_P256
@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command()(init)
     app.add_typer(token_app, name="token")
     governance.register(directory_app)
+    proposals.register(directory_app)
     app.add_typer(directory_app, name="directory")
     app.add_typer(config_app, name="config")
 
@@ -167,7 +168,6 @@ def token_revoke(
 
 @directory_app.command("agree")
 def directory_agree(  # noqa: PLR0913 - each is an option a person may type
-    directory: Directory,
     sender: Annotated[list[str], typer.Option("--from", help="Sending agency; repeat for several.")],
     recipient: Annotated[list[str], typer.Option("--to", help="Receiving agency; repeat for several.")],
     purpose: Annotated[list[Purpose], typer.Option(help="Purpose; repeat for several.")],
@@ -198,33 +198,47 @@ def directory_agree(  # noqa: PLR0913 - each is an option a person may type
             help="Weakest suite messages may be sealed with: HPKE-9-KE or HPKE-7-KE. [default: any]"
         ),
     ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--directory", "-d", help="The directory file to enter it in.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Or write it to this file, for each agency's `gateway directory consent`."
+        ),
+    ] = None,
 ) -> None:
-    """Enter a sharing agreement. Without one, nothing is shared.
+    """Enter a sharing agreement, or write one down. Without one, nothing is shared.
 
     With --share the recipients are sent those field groups of a referral only, and the group core always:
     docs/views.md lists them. With --break-glass so many of the roles as --threshold says, together, may have
     a message opened before the recipient's system collects it: docs/break-glass.md.
     """
     starts = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if (directory is None) == (out is None):
+        raise StartupError("name either the directory file (--directory) or a new file (--out)")
     chosen = agreement or f"{sender[0]}-to-{recipient[0]}"[:63].rstrip("-")
-    provisioning.agree(
-        directory,
-        provisioning.NewAgreement(
-            id=chosen,
-            senders=tuple(map(AgencyId, sender)),
-            recipients=tuple(map(AgencyId, recipient)),
-            types=tuple(message_type or ["referral"]),
-            purposes=tuple(purpose),
-            lawful_bases=tuple(lawful_basis),
-            starts=starts,
-            ends=starts + timedelta(days=days),
-            shares=tuple(share) if share is not None else None,
-            break_glass=BreakGlass(threshold, tuple(map(_role, break_glass))) if break_glass else None,
-            weakest_suite=weakest_suite,
-        ),
-        replies=both_ways,
+    new = provisioning.NewAgreement(
+        id=chosen,
+        senders=tuple(map(AgencyId, sender)),
+        recipients=tuple(map(AgencyId, recipient)),
+        types=tuple(message_type or ["referral"]),
+        purposes=tuple(purpose),
+        lawful_bases=tuple(lawful_basis),
+        starts=starts,
+        ends=starts + timedelta(days=days),
+        shares=tuple(share) if share is not None else None,
+        break_glass=BreakGlass(threshold, tuple(map(_role, break_glass))) if break_glass else None,
+        weakest_suite=weakest_suite,
     )
-    typer.echo(f"agreement {chosen} is in {directory}; running nodes take it up within seconds.")
+    if directory is not None:
+        provisioning.agree(directory, new, replies=both_ways)
+        typer.echo(f"agreement {chosen} is in {directory}; running nodes take it up within seconds.")
+    elif out is not None:
+        for entry in provisioning.agreements(new, replies=both_ways):
+            file = out if entry.id == chosen else out.with_stem(f"{out.stem}-replies")
+            proposals.write_new(file, (entry.model_dump_json(indent=2) + "\n").encode())
+            typer.echo(f"agreement {entry.id} is in {file}: every agency it names must consent.")
 
 
 def _role(text: str) -> tuple[str, bytes]:

@@ -70,6 +70,8 @@ KEY_FILE_CONTEXT: Final = b"referral-gateway key file v1"
 
 APPROVAL_CONTEXT: Final = b"referral-gateway approval v1"
 """external_aad of a person's approval of a grave action."""
+PROPOSAL_CONTEXT: Final = b"referral-gateway proposal v1"
+"""external_aad of an agency's proposal to change the directory."""
 AUDIT_KEY_CONTEXT: Final = b"referral-gateway audit key v1"
 """HKDF's info when the ML-DSA key of the audit log is derived from an agency's secret."""
 
@@ -87,6 +89,7 @@ ENVELOPE_VERSION: Final = 1
 RECEIPT_VERSION: Final = 1
 CONTENT_VERSION: Final = 1
 APPROVAL_VERSION: Final = 1
+PROPOSAL_VERSION: Final = 1
 
 MAX_ENVELOPE: Final = 16 * 1024 * 1024
 """Bytes of a sealed envelope: far below AES-GCM's 64 GiB for one nonce, and what a broker carries."""

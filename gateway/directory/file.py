@@ -126,16 +126,20 @@ def put_agency(path: Path, entry: AgencyEntry) -> None:
 def put_keys(
     path: Path, agency: AgencyId, keys: Sequence[KeyEntry], *, end: Collection[str] = (), at: datetime
 ) -> None:
-    """Add public keys to an agency's entry; those that stand there stay as they are. Raises StartupError.
+    """Add public keys to an agency's entry, as `with_keys` does. Raises StartupError."""
+    _edit_entry(path, agency, lambda entry: with_keys(entry, keys, end=end, at=at))
+
+
+def with_keys(
+    entry: AgencyEntry, keys: Sequence[KeyEntry], *, end: Collection[str] = (), at: datetime
+) -> AgencyEntry:
+    """An entry with public keys more; those that stand there stay as they are.
 
     But opening keys of the suites in `end` are sealed to no longer than until `at`.
     """
-
-    def change(entry: AgencyEntry) -> tuple[KeyEntry, ...]:
-        known = {key.public for key in entry.keys}
-        return (*ended(entry.keys, end, at), *(key for key in keys if key.public not in known))
-
-    _edit_keys(path, agency, change)
+    known = {key.public for key in entry.keys}
+    more = (key for key in keys if key.public not in known)
+    return entry.model_copy(update={"keys": (*ended(entry.keys, end, at), *more)})
 
 
 def ended(keys: Iterable[KeyEntry], suites: Collection[str], at: datetime) -> Iterator[KeyEntry]:
@@ -147,27 +151,29 @@ def ended(keys: Iterable[KeyEntry], suites: Collection[str], at: datetime) -> It
 
 def revoke_key(path: Path, agency: AgencyId, kid: bytes, now: datetime) -> None:
     """Mark a key as not to be trusted. Raises StartupError for an unknown one, or the last of its use."""
+    _edit_entry(path, agency, lambda entry: without_key(entry, kid, now))
 
-    def change(entry: AgencyEntry) -> tuple[KeyEntry, ...]:
-        found = [key for key in entry.keys if key.kid == kid]
-        if not found:
-            raise StartupError(f"{agency} has no such key in {path}: `gateway keys list` shows them")
-        left = [key for key in entry.keys if key.use == found[0].use and key.kid != kid]
-        if found[0].use == "seal" and found[0].ends is None:
-            # With a weaker one left, revoking would quietly make all that follows easier to read.
-            left = [key for key in left if key.suite in at_least(found[0].suite)]
-        if not any(is_in_force(key, now) for key in left):
-            raise StartupError(
-                f"no other key of {agency} is in force for this: run `gateway keys rotate --lead 0` first"
-            )
-        return tuple(
-            key.model_copy(update={"revoked": key.revoked or now.replace(microsecond=0)})
-            if key.kid == kid
-            else key
-            for key in entry.keys
+
+def without_key(entry: AgencyEntry, kid: bytes, now: datetime) -> AgencyEntry:
+    """An entry with this key revoked. Raises StartupError for an unknown one, or the last of its use."""
+    found = [key for key in entry.keys if key.kid == kid]
+    if not found:
+        raise StartupError(f"{entry.id} has no such key in the directory: `gateway keys list` shows them")
+    left = [key for key in entry.keys if key.use == found[0].use and key.kid != kid]
+    if found[0].use == "seal" and found[0].ends is None:
+        # With a weaker one left, revoking would quietly make all that follows easier to read.
+        left = [key for key in left if key.suite in at_least(found[0].suite)]
+    if not any(is_in_force(key, now) for key in left):
+        raise StartupError(
+            f"no other key of {entry.id} is in force for this: run `gateway keys rotate --lead 0` first"
         )
-
-    _edit_keys(path, agency, change)
+    keys = tuple(
+        key.model_copy(update={"revoked": key.revoked or now.replace(microsecond=0)})
+        if key.kid == kid
+        else key
+        for key in entry.keys
+    )
+    return entry.model_copy(update={"keys": keys})
 
 
 def end_key(path: Path, agency: AgencyId, kid: bytes, now: datetime) -> None:
@@ -179,7 +185,7 @@ def end_key(path: Path, agency: AgencyId, kid: bytes, now: datetime) -> None:
             over = key.kid != kid or (key.ends is not None and key.ends <= now)
             yield key if over else key.model_copy(update={"ends": end})
 
-    _edit_keys(path, agency, lambda entry: tuple(change(entry)))
+    _edit_entry(path, agency, lambda entry: entry.model_copy(update={"keys": tuple(change(entry))}))
 
 
 def drop_sealing_key(path: Path, agency: AgencyId, kid: bytes) -> None:
@@ -187,7 +193,12 @@ def drop_sealing_key(path: Path, agency: AgencyId, kid: bytes) -> None:
 
     Not before it is destroyed: whoever makes up for missing entries would put it back. Raises StartupError.
     """
-    _edit_keys(path, agency, lambda entry: tuple(k for k in entry.keys if k.kid != kid or k.use != "seal"))
+
+    def change(entry: AgencyEntry) -> AgencyEntry:
+        left = tuple(key for key in entry.keys if key.kid != kid or key.use != "seal")
+        return entry.model_copy(update={"keys": left})
+
+    _edit_entry(path, agency, change)
 
 
 def is_in_force(key: KeyEntry, now: datetime) -> bool:
@@ -195,15 +206,12 @@ def is_in_force(key: KeyEntry, now: datetime) -> bool:
     return not key.revoked and key.starts <= now and (key.ends is None or now < key.ends)
 
 
-def _edit_keys(path: Path, agency: AgencyId, change: Callable[[AgencyEntry], tuple[KeyEntry, ...]]) -> None:
+def _edit_entry(path: Path, agency: AgencyId, change: Callable[[AgencyEntry], AgencyEntry]) -> None:
     def changed(document: DirectoryDocument) -> dict[str, object]:
         if agency not in {entry.id for entry in document.agencies}:
             raise StartupError(f"{agency} is not in the directory: add it first with `gateway init`")
         return {
-            "agencies": tuple(
-                entry.model_copy(update={"keys": change(entry)}) if entry.id == agency else entry
-                for entry in document.agencies
-            )
+            "agencies": tuple(change(entry) if entry.id == agency else entry for entry in document.agencies)
         }
 
     _edit(path, changed)

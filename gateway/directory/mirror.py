@@ -23,7 +23,7 @@ from tuf.api.exceptions import (
 from tuf.ngclient import FetcherInterface, Updater
 
 from gateway.directory.model import LARGEST, Directory, DirectoryInvalid, parse
-from gateway.directory.repository import METADATA, TARGET, TARGETS
+from gateway.directory.stored import METADATA, TARGET, TARGETS
 from gateway.errors import StartupError
 
 _PIECE: Final = 64 * 1024

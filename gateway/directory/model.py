@@ -156,7 +156,8 @@ class _TimedVerifyKey:
     ends: int
 
 
-def _ms(moment: datetime) -> int:
+def to_ms(moment: datetime) -> int:
+    """Milliseconds since the epoch; what names no zone is UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return int(aware.timestamp() * 1000)
 
@@ -170,7 +171,7 @@ class Directory:
     def __init__(self, document: DirectoryDocument, until: int | None = None) -> None:
         """`until`: milliseconds; when what vouches for the document expires, if that is sooner."""
         self.document = document
-        self.expires = _ms(document.expires) if until is None else min(until, _ms(document.expires))
+        self.expires = to_ms(document.expires) if until is None else min(until, to_ms(document.expires))
         self.agencies: Mapping[AgencyId, Agency] = {
             AgencyId(entry.id): Agency(
                 AgencyId(entry.id),
@@ -209,7 +210,7 @@ class Directory:
 
     def _load_key(self, agency: AgencyId, key: KeyEntry) -> bytes | None:
         """Take in a key; its id (empty: an audit key), or None when it does not fit. Raises ValueError."""
-        starts, ends = _ms(key.starts), _ms(key.ends) if key.ends else NEVER
+        starts, ends = to_ms(key.starts), to_ms(key.ends) if key.ends else NEVER
         if key.use == "sign" and key.suite in SIGNING_SUITES:
             verify = VerifyKey.from_public(key.public_bytes)
             if key.revoked:
@@ -288,8 +289,8 @@ def _agreement(entry: AgreementEntry) -> Agreement:
         types=frozenset(entry.types),
         purposes=frozenset(entry.purposes),
         lawful_bases=frozenset(entry.lawful_bases),
-        starts=_ms(entry.starts),
-        ends=_ms(entry.ends),
+        starts=to_ms(entry.starts),
+        ends=to_ms(entry.ends),
         shares=None if entry.shares is None else views.in_order(entry.shares),
         break_glass=entry.break_glass.rule() if entry.break_glass is not None else None,
         weakest_suite=entry.weakest_suite,
@@ -310,6 +311,22 @@ def make_agreement(**fields: object) -> AgreementEntry:
     """A sharing agreement from its fields. Raises DirectoryInvalid."""
     try:
         return AgreementEntry.model_validate(fields)
+    except ValidationError as error:
+        raise DirectoryInvalid(problems_of(error)) from None
+
+
+def parse_agreement(data: bytes) -> AgreementEntry:
+    """A sharing agreement from its JSON. Raises DirectoryInvalid."""
+    try:
+        return AgreementEntry.model_validate_json(data)
+    except ValidationError as error:
+        raise DirectoryInvalid(problems_of(error)) from None
+
+
+def make_agency(**fields: object) -> AgencyEntry:
+    """An agency's entry from its fields. Raises DirectoryInvalid."""
+    try:
+        return AgencyEntry.model_validate(fields)
     except ValidationError as error:
         raise DirectoryInvalid(problems_of(error)) from None
 

@@ -7,30 +7,22 @@ on whatever machines they like, and then published. Nothing here needs a network
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
-from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
-from tuf.api.serialization.json import JSONSerializer
 
 from gateway.crypto import governance
-from gateway.directory.model import DirectoryDocument, DirectoryInvalid, parse
+from gateway.directory.changes import ChangeRefused, asked_for, explained, granted
+from gateway.directory.file import LIFETIME
+from gateway.directory.model import DirectoryDocument, DirectoryInvalid, parse, to_ms
+from gateway.directory.stored import METADATA, OFFLINE, STAGED, TARGET, Stored, proposal_name
 from gateway.errors import StartupError
 
-TARGET: Final = "directory.json"
-"""The one file that is distributed."""
-METADATA: Final = "metadata"
-TARGETS: Final = "targets"
-STAGED: Final = "staged"
-OFFLINE: Final = (Root.type, Targets.type)
-"""Roles that governance signs."""
 LIFETIMES: Final[Mapping[str, timedelta]] = {
     Root.type: timedelta(days=365),
     Targets.type: timedelta(days=90),
@@ -38,9 +30,6 @@ LIFETIMES: Final[Mapping[str, timedelta]] = {
     Timestamp.type: timedelta(days=14),
 }
 """How long each is good for: a mirror that is frozen is found out after a fortnight."""
-
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-T = TypeVar("T", Root, Targets, Snapshot, Timestamp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +53,7 @@ class Repository:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._files = Stored(folder)
 
     def init(
         self, holders: Sequence[Key], threshold: int, publisher: Key, directory: bytes, now: datetime
@@ -82,19 +72,50 @@ class Repository:
         for role in (Snapshot.type, Timestamp.type):
             root.add_key(publisher, role)
         _check(directory)
-        self._stage(Metadata(root))
+        self._files.stage(Metadata(root))
         self._stage_directory(1, directory, now)
 
-    def propose(self, directory: bytes, now: datetime) -> None:
-        """Stage a new directory. Raises StartupError."""
-        _check(directory)
-        self._stage_directory(self._published(Targets).signed.version + 1, directory, now)
+    def propose(self, edited: bytes | None, proposals: Sequence[bytes], now: datetime) -> None:
+        """Stage a new directory: what agencies propose, and what governance changed by hand in `edited`.
+
+        With neither, the same directory for longer. Raises StartupError for what may not be changed so.
+        """
+        published = self.directory()
+        if edited is None:
+            edited = _bytes(published.model_copy(update={"expires": now + LIFETIME}))
+        document = _check(edited)
+        names = {proposal_name(data): data for data in proposals}
+        try:
+            changes = asked_for(published, proposals, _ms(now))
+            if changes:
+                edited = _bytes(granted(published, document, changes))
+                document = _check(edited)
+            explained(published, document, changes)
+        except ChangeRefused as error:
+            raise StartupError(str(error)) from None
+        if names.keys() & self._files.granted():
+            raise StartupError("a proposal was granted before: it counts once")
+        self._stage_directory(self._files.published(Targets).signed.version + 1, edited, now, names)
+
+    def explain(self, now: datetime) -> list[str]:
+        """Who each difference of the staged directory comes from. Raises StartupError for a forbidden one."""
+        staged = next((one.signed for one in self._files.staged() if one.signed.type == Targets.type), None)
+        if staged is None or not (self._folder / METADATA).exists():
+            return []
+        proposals = self._files.proposals(staged)
+        if proposals.keys() & self._files.granted():
+            raise StartupError("a proposal was granted before: it counts once")
+        published, document = self.directory(), self._files.document(staged)
+        try:
+            return explained(published, document, asked_for(published, [*proposals.values()], _ms(now)))
+        except ChangeRefused as error:
+            raise StartupError(f"what is staged may not be signed: {error}") from None
 
     def rotate(
         self, *, add: Sequence[Key], remove: Sequence[str], threshold: int | None, now: datetime
     ) -> None:
         """Stage a root with other governance keys. The old ones must sign it too. Raises StartupError."""
-        root = self._published(Root).signed
+        root = self._files.published(Root).signed
         for holder in add:
             for role in OFFLINE:
                 root.add_key(holder, role)
@@ -109,22 +130,27 @@ class Repository:
                 raise StartupError("there would be fewer governance keys than must sign")
         root.version += 1
         root.expires = now + LIFETIMES[Root.type]
-        self._stage(Metadata(root))
+        self._files.stage(Metadata(root))
         # Whoever left may have signed the list: it is signed again by those who stay.
-        targets = self._published(Targets).signed
+        targets = self._files.published(Targets).signed
         if not (self._folder / STAGED / "targets.json").exists():
-            self._stage_directory(targets.version + 1, self._target(targets), now)
+            self._stage_directory(targets.version + 1, self._files.target(targets), now)
 
-    def sign(self, private: Any) -> list[Staged]:
-        """Add a governance key's signature to all that is staged for it. Raises StartupError for nothing."""
+    def sign(self, private: Any, now: datetime) -> list[Staged]:
+        """Add a governance key's signature to all that is staged for it.
+
+        Raises StartupError if there is nothing, or a change that nobody has asked for who must: each who
+        signs checks that, not only who staged it.
+        """
+        self.explain(now)
         signer = CryptoSigner(private)
         keyid = signer.public_key.keyid
         found = []
-        for metadata in self._staged():
+        for metadata in self._files.staged():
             role = metadata.signed.type
             if any(keyid in root.roles[role].keyids for root in self._roots()):
                 metadata.sign(signer, append=True)
-                self._stage(metadata)
+                self._files.stage(metadata)
                 found.append(metadata)
         if not found:
             raise StartupError("nothing is staged that this key may sign")
@@ -132,7 +158,7 @@ class Repository:
 
     def staged(self) -> list[Staged]:
         """What waits, and how far it is."""
-        return [self._progress(metadata) for metadata in self._staged()]
+        return [self._progress(metadata) for metadata in self._files.staged()]
 
     def publish(self, private: Any, now: datetime) -> int:
         """Make what is staged and signed the published state; renew snapshot and timestamp. Its version.
@@ -144,15 +170,15 @@ class Repository:
                 raise StartupError(
                     f"{one.role} version {one.version} has {one.signed} of {one.threshold} signatures"
                 )
-        staged = {one.signed.type: one for one in self._staged()}
-        root = staged.get(Root.type) or self._published(Root)
-        targets = staged.get(Targets.type) or self._published(Targets)
+        staged = {one.signed.type: one for one in self._files.staged()}
+        root = staged.get(Root.type) or self._files.published(Root)
+        targets = staged.get(Targets.type) or self._files.published(Targets)
         signer = CryptoSigner(private)
         if signer.public_key.keyid not in root.signed.roles[Timestamp.type].keyids:
             raise StartupError("this is not the publisher's key")
         version = 1
         if (self._folder / METADATA / "timestamp.json").exists():
-            version = self._published(Timestamp).signed.version + 1
+            version = self._files.published(Timestamp).signed.version + 1
         snapshot = Metadata(
             Snapshot(
                 version,
@@ -165,37 +191,31 @@ class Repository:
         )
         for metadata in (snapshot, timestamp):
             metadata.sign(signer)
-        data = self._target(targets.signed)
-        digest = targets.signed.targets[TARGET].hashes["sha256"]
         # The timestamp comes last: until it stands, clients see the state before.
-        _write(self._folder / TARGETS / f"{digest}.{TARGET}", data)
-        self._write(f"{root.signed.version}.root.json", root)
-        self._write(f"{targets.signed.version}.targets.json", targets)
-        self._write(f"{version}.snapshot.json", snapshot)
-        self._write("timestamp.json", timestamp)
-        for file in sorted((self._folder / STAGED).glob("*")):
-            file.unlink()
+        self._files.publish(f"{root.signed.version}.root.json", root)
+        self._files.publish(f"{targets.signed.version}.targets.json", targets)
+        self._files.publish(f"{version}.snapshot.json", snapshot)
+        self._files.publish("timestamp.json", timestamp)
+        self._files.clear()
         return version
 
     def directory(self, *, staged: bool = False) -> DirectoryDocument:
         """The published or the staged directory. Raises StartupError."""
         metadata = (
-            next((one for one in self._staged() if one.signed.type == Targets.type), None) if staged else None
+            next((one for one in self._files.staged() if one.signed.type == Targets.type), None)
+            if staged
+            else None
         )
-        data = self._target((metadata or self._published(Targets)).signed)
-        try:
-            return parse(data).document
-        except DirectoryInvalid:
-            raise StartupError(f"the directory in {self._folder} is not valid") from None
+        return self._files.document((metadata or self._files.published(Targets)).signed)
 
     def status(self) -> dict[str, Any]:
         """Versions, dates, key ids and thresholds, for a person or a program."""
-        root = self._published(Root).signed
+        root = self._files.published(Root).signed
         published: list[Signed] = [
             root,
-            self._published(Targets).signed,
-            self._published(Snapshot).signed,
-            self._published(Timestamp).signed,
+            self._files.published(Targets).signed,
+            self._files.published(Snapshot).signed,
+            self._files.published(Timestamp).signed,
         ]
         return {
             "governance_keys": list(root.roles[Root.type].keyids),
@@ -210,33 +230,20 @@ class Repository:
             ],
         }
 
-    def _stage_directory(self, version: int, data: bytes, now: datetime) -> None:
-        target = TargetFile.from_data(TARGET, data, ["sha256"])
-        _write(self._folder / STAGED / TARGET, data)
-        targets = Targets(version, expires=now + LIFETIMES[Targets.type], targets={TARGET: target})
-        self._stage(Metadata(targets))
-
-    def _stage(self, metadata: Metadata[Any]) -> None:
-        _write(self._folder / STAGED / f"{metadata.signed.type}.json", metadata.to_bytes(JSONSerializer()))
-
-    def _staged(self) -> list[Metadata[Any]]:
-        files = [self._folder / STAGED / f"{role}.json" for role in OFFLINE]
-        return [_read(file) for file in files if file.exists()]
-
-    def _published(self, kind: type[T]) -> Metadata[T]:
-        folder = self._folder / METADATA
-        if kind.type == Timestamp.type:
-            return _read(folder / "timestamp.json")
-        versions = [int(file.name.split(".")[0]) for file in folder.glob(f"*.{kind.type}.json")]
-        if not versions:
-            raise StartupError(f"nothing is published in {self._folder} yet")
-        return _read(folder / f"{max(versions)}.{kind.type}.json")
+    def _stage_directory(
+        self, version: int, data: bytes, now: datetime, proposals: Mapping[str, bytes] | None = None
+    ) -> None:
+        files = {TARGET: data, **(proposals or {})}
+        listed = {name: TargetFile.from_data(name, one, ["sha256"]) for name, one in files.items()}
+        self._files.stage(
+            Metadata(Targets(version, expires=now + LIFETIMES[Targets.type], targets=listed)), files
+        )
 
     def _roots(self) -> Iterator[Root]:
         """The published root and the staged one: a new root needs the signatures of both (TUF 5.3.4)."""
         if (self._folder / METADATA).exists():
-            yield self._published(Root).signed
-        yield from (one.signed for one in self._staged() if one.signed.type == Root.type)
+            yield self._files.published(Root).signed
+        yield from (one.signed for one in self._files.staged() if one.signed.type == Root.type)
 
     def _progress(self, metadata: Metadata[Any]) -> Staged:
         role = metadata.signed.type
@@ -249,25 +256,6 @@ class Repository:
         least = min(results, key=lambda one: len(one.signed) - one.threshold)
         return Staged(role, metadata.signed.version, len(least.signed), least.threshold)
 
-    def _target(self, targets: Targets) -> bytes:
-        wanted = targets.targets.get(TARGET)
-        digest = wanted.hashes.get("sha256", "") if wanted else ""
-        # It becomes part of a file's name, and a staged file comes from others.
-        if wanted is None or not _DIGEST.fullmatch(digest):
-            raise StartupError(f"the targets in {self._folder} list no directory")
-        for file in (self._folder / STAGED / TARGET, self._folder / TARGETS / f"{digest}.{TARGET}"):
-            if file.exists():
-                data = file.read_bytes()
-                try:
-                    wanted.verify_length_and_hashes(data)
-                except RepositoryError:
-                    continue
-                return data
-        raise StartupError(f"the directory that {self._folder} lists is not there, or another one is")
-
-    def _write(self, name: str, metadata: Metadata[Any]) -> None:
-        _write(self._folder / METADATA / name, metadata.to_bytes(JSONSerializer()))
-
 
 def public(raw: bytes) -> Key:
     """A governance key as TUF lists it, from 32 bytes. Raises StartupError."""
@@ -279,59 +267,23 @@ def keyid(private: Any) -> str:
     return str(CryptoSigner(private).public_key.keyid)
 
 
-def differences(old: DirectoryDocument, new: DirectoryDocument) -> list[str]:
-    """What a new directory adds, changes and removes, a line each."""
-    lines = []
-    for kind, before, after in (
-        ("agency", {one.id: one for one in old.agencies}, {one.id: one for one in new.agencies}),
-        ("agreement", {one.id: one for one in old.agreements}, {one.id: one for one in new.agreements}),
-    ):
-        lines += [f"+ {kind} {name}" for name in after if name not in before]
-        lines += [f"- {kind} {name}" for name in before if name not in after]
-        for name in after.keys() & before.keys():
-            was, now = before[name].model_dump(mode="json"), after[name].model_dump(mode="json")
-            fields = {**was, **now}  # what is gone counts too
-            lines += [f"~ {kind} {name}: {field}" for field in fields if was.get(field) != now.get(field)]
-    if old.expires != new.expires:
-        lines.append(f"~ expires {new.expires.date()}")
-    return sorted(lines, key=lambda line: line[2:])
-
-
 def now() -> datetime:
     """The time, as TUF wants it: whole seconds, UTC."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def _check(directory: bytes) -> None:
+def _check(directory: bytes) -> DirectoryDocument:
     try:
-        parse(directory)
+        return parse(directory).document
     except DirectoryInvalid as error:
         first = error.problems[0]
         raise StartupError(f"the directory is not valid: {first.pointer}: {first.rule}") from None
 
 
-def _read(file: Path) -> Metadata[Any]:
-    try:
-        metadata = Metadata.from_bytes(file.read_bytes())
-        # Made once here: JSON has numbers and text that the canonical form, which is signed, has not.
-        _ = metadata.signed_bytes
-        return metadata
-    except OSError as error:
-        raise StartupError(f"cannot read {file}: {error.strerror}") from None
-    except (RepositoryError, ValueError):
-        raise StartupError(f"{file} is not TUF metadata") from None
+def _bytes(document: DirectoryDocument) -> bytes:
+    return document.model_dump_json(indent=2).encode() + b"\n"
 
 
-def _write(file: Path, data: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    with part.open("wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(part, file)
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _ms(moment: datetime) -> int:
+    """The last millisecond of this second: an agency's clock is finer than TUF's."""
+    return to_ms(moment) + 999

@@ -115,8 +115,8 @@ class Mirrored:
 
     def publish(self, document: object) -> None:
         made = Repository(self.repo)
-        made.propose(json.dumps(document).encode(), repository.now())
-        made.sign(parts.SIGNING[parts.SCHOOL]._key)
+        made.propose(json.dumps(document).encode(), [], repository.now())
+        made.sign(parts.SIGNING[parts.SCHOOL]._key, repository.now())
         made.publish(parts.SIGNING[parts.POLICE]._key, repository.now())
 
     def node(self) -> DirectoryMirror:
@@ -147,8 +147,11 @@ def test_a_directory_of_a_later_format_is_refused_and_the_last_good_copy_stays(
 ) -> None:
     ground = Mirrored(tmp_path)
     before = ground.kept()
-    monkeypatch.setattr(repository, "_check", lambda directory: None)  # governance has newer gateways
-    ground.publish(directories.document() | {"version": 2})
+    published = Repository(ground.repo).directory()
+    with monkeypatch.context() as newer:  # gateways, that governance has
+        newer.setattr(repository, "_check", lambda _: published)
+        newer.setattr(Repository, "explain", lambda *_: [])
+        ground.publish(directories.document() | {"version": 2})
     node = ground.node()
     assert ground.refusals == 1
     assert node.current.document.version == 1

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from cryptography.exceptions import InvalidSignature
 
-from gateway.crypto import cose, labels, proof
+from gateway.crypto import cbor, cose, labels, proof, proposal
 from gateway.crypto.content import MAX_CHUNKS, MAX_ITEMS
-from gateway.crypto.keys import OpeningKey, VerifyKey
-from gateway.messages import Stage
+from gateway.crypto.keys import OpeningKey, SigningKey, VerifyKey
+from gateway.messages import AgencyId, Stage
 from tests.vectors.parts import P256
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +85,21 @@ def test_the_numbers_on_the_page_are_those_in_the_code() -> None:
     for context in (labels.ENVELOPE_CONTEXT, labels.CHUNK_CONTEXT):
         assert f"`{context.decode()}`" in ENVELOPE
     assert f"`{labels.RECEIPT_CONTEXT.decode()}`" in RECEIPTS
+
+
+def test_the_page_on_the_directory_says_how_a_proposal_is_made() -> None:
+    page = (ROOT / "docs" / "directory.md").read_text("utf-8")
+    for number in (proposal.LARGEST_TEXT, proposal.MAX_PROPOSAL):
+        assert f"{number:,}" in page
+    assert f"`{labels.PROPOSAL_CONTEXT.decode()}`" in page
+    assert all(f"`{kind}`" in page for kind in proposal.Kind)
+    assert proposal.LONGEST == 30 * 24 * 3_600_000
+    rows = re.findall(r"^\| (\d) \| (.*) \|$", page, re.MULTILINE)
+    example = proposal.Proposal(
+        proposal.Kind.AGREEMENT, AgencyId("school"), "one", 0, 1, proposal.NOTHING, "{}"
+    )
+    payload = cose.parse_sign1(proposal.sign_proposal(example, SigningKey.generate())).payload
+    assert [int(label) for label, _ in rows] == list(cbor.decode(payload))
 
 
 def test_every_stage_and_every_refusal_of_a_receipt_is_explained() -> None:

@@ -12,84 +12,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from gateway.crypto import governance
 from gateway.directory import repository
 from gateway.directory.mirror import DirectoryMirror
 from gateway.directory.repository import Repository
 from gateway.errors import StartupError
-from gateway.messages import LawfulBasis, Purpose
-from gateway.provisioning import NewAgreement, agree
-from tests.command import app
+from tests.directory.ground import PASSPHRASE, Ground
 from tests.world import COUNCIL, POLICE, QUICK, SCHOOL, provision, running, until
-
-PASSPHRASE = "correct horse battery staple"
-
-
-class Ground:
-    """Three who govern, one who publishes, and a repository."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.repo, self.file = folder / "repo", folder / "directory.json"
-        (folder / "passphrase").write_text(f"{PASSPHRASE}\n")
-        for name in ("ann", "bob", "cat", "dan", "pub"):
-            self.typed("key", folder / name, "--passphrase-file", folder / "passphrase")
-
-    def typed(self, *arguments: object, fails: str = "") -> str:
-        done = CliRunner().invoke(app, ["directory", *map(str, arguments)])
-        if fails:
-            assert fails in str(done.exception), done.output
-            return str(done.exception)
-        assert done.exit_code == 0, (done.output, done.exception)
-        return done.stdout
-
-    def by(self, name: str) -> tuple[object, ...]:
-        return ("--key", self.folder / name, "--passphrase-file", self.folder / "passphrase")
-
-    def keyid(self, name: str) -> str:
-        return str(json.loads((self.folder / f"{name}.pub").read_text())["keyid"])
-
-    def begin(self) -> None:
-        holders = [
-            part for name in ("ann", "bob", "cat") for part in ("--root-key", self.folder / f"{name}.pub")
-        ]
-        publisher = ("--publisher-key", self.folder / "pub.pub")
-        self.typed("init", self.repo, "-d", self.file, *holders, *publisher)
-        self.sign_and_publish("ann", "bob")
-
-    def sign_and_publish(self, *names: str) -> None:
-        for name in names:
-            self.typed("sign", self.repo, *self.by(name))
-        self.typed("publish", self.repo, *self.by("pub"))
-
-    def change(self, agreement: str, *signers: str) -> None:
-        """An agreement more, published."""
-        today = datetime.now(UTC)
-        new = NewAgreement(
-            agreement,
-            (SCHOOL,),
-            (POLICE,),
-            ("referral",),
-            (Purpose.PREVENT,),
-            (LawfulBasis.PUBLIC_TASK,),
-            today,
-            today + timedelta(days=9),
-        )
-        agree(self.file, new, replies=False)
-        self.typed("propose", self.repo, "-d", self.file)
-        self.sign_and_publish(*(signers or ("bob", "cat")))
-
-    def root(self) -> Path:
-        return self.repo / "metadata" / "1.root.json"
-
-    def mirror(self, where: str | Path | None = None, cache: str = "cache") -> DirectoryMirror:
-        self.refused = 0
-        return DirectoryMirror(str(where or self.repo), self.root(), self.folder / cache, self._refuse)
-
-    def _refuse(self) -> None:
-        self.refused += 1
 
 
 @pytest.fixture
@@ -125,35 +55,39 @@ def test_a_change_needs_as_many_signatures_as_the_threshold_says(ground: Ground)
 
 def test_what_a_change_is_about_is_shown_before_it_is_signed(ground: Ground) -> None:
     ground.change("one")
-    document = json.loads(ground.file.read_text())
-    document["agencies"][0]["name"] = "Another name"
+    renamed = ground.made("change", COUNCIL, "--name", "Another name")
+    ground.typed("copy", ground.repo, ground.folder / "edited.json")
+    document = json.loads((ground.folder / "edited.json").read_text())
     document["agreements"] = []
-    ground.file.write_text(json.dumps(document))
-    shown = ground.typed("propose", ground.repo, "-d", ground.file)
-    assert "- agreement one" in shown
-    assert f"~ agency {document['agencies'][0]['id']}: name" in shown
+    (ground.folder / "edited.json").write_text(json.dumps(document))
+    shown = ground.propose(renamed, directory=ground.folder / "edited.json")
+    assert "- agreement one\n" in shown
+    assert "agreement one: removed by governance\n" in shown
+    assert "~ agency council: name\n" in shown
+    assert "agency council: proposed by council\n" in shown
     assert ground.typed("diff", ground.repo) == "".join(shown.splitlines(keepends=True)[:-1])
     status = ground.typed("status", ground.repo)
     assert "2 of 3 must sign" in status
     assert "staged: targets version 3, 0 of 2 signatures" in status
 
 
-def test_who_breaks_the_glass_is_entered_shown_and_its_removal_seen_by_governors(ground: Ground) -> None:
-    terms = ["--id", "one", "--from", SCHOOL, "--to", POLICE, "--purpose", "prevent"]
-    entry = ("agree", "-d", ground.file, *terms, "--lawful-basis", "public-task", "--no-both-ways")
+def test_who_breaks_the_glass_is_consented_to_shown_and_its_removal_seen_by_governors(ground: Ground) -> None:
     roles = [part for n in ("ann", "bob") for part in ("--break-glass", f"{n}-lead={ground.folder / n}.pub")]
-    ground.typed(*entry, *roles)
-    assert "break-glass 2 of ann-lead, bob-lead" in ground.typed("show", "-d", ground.file)
     for wrong in (
         ["--threshold", 3],
         ["--break-glass", "x"],
         ["--break-glass", f"x={ground.folder / 'ann'}.pub"],
     ):
-        ground.typed(*entry, *roles, *wrong, fails="break")
-    ground.typed("propose", ground.repo, "-d", ground.file)
+        terms = ("--from", SCHOOL, "--to", POLICE, "--purpose", "prevent", "--lawful-basis", "public-task")
+        ground.typed("agree", "-d", ground.file, *terms, *roles, *wrong, fails="break")
+    with_roles = ground.agreement("one", "--no-both-ways", *roles)
+    ground.propose(*(ground.made("consent", agency, with_roles) for agency in (SCHOOL, POLICE)))
+    shown = ground.typed("show", "-d", ground.repo / "staged" / "directory.json")
+    assert "break-glass 2 of ann-lead, bob-lead" in shown
     ground.sign_and_publish("ann", "cat")
-    ground.typed(*entry)
-    assert "~ agreement one: break_glass" in ground.typed("propose", ground.repo, "-d", ground.file)
+    without = ground.agreement("one", "--no-both-ways")
+    again = [ground.made("consent", agency, without) for agency in (SCHOOL, POLICE)]
+    assert "~ agreement one: break_glass" in ground.propose(*again)
 
 
 def test_the_governors_change_and_nodes_follow_from_the_root_they_were_given(ground: Ground) -> None:
@@ -290,9 +224,6 @@ async def test_a_node_takes_its_directory_from_a_repository_and_an_agreement_fro
     made = provision(tmp_path, (SCHOOL, POLICE), extra=QUICK, agreements=False)
     ground = Ground(tmp_path)
     ground.begin()
-    settings = tmp_path / SCHOOL / "gateway.toml"
-    more = f'directory_mirror = "{ground.repo}"\ndirectory_root = "{ground.root()}"\n[http]'
-    settings.write_text(settings.read_text().replace("[http]", more, 1))
     async with running(made) as world:
         source = world.nodes[SCHOOL].parts.source
         assert isinstance(source, DirectoryMirror)

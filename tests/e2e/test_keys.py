@@ -150,22 +150,8 @@ def test_a_rotation_that_stopped_half_way_is_finished_by_the_next(tmp_path: Path
     settings = config.load(tmp_path / SCHOOL)
     made = settings.key_store().rotate(SCHOOL, now_ms(), now_ms() + 1)  # and no word to the directory
     now = now_ms()
-    assert provisioning.rotate(settings, SCHOOL, 5_000, now) == ()
+    provisioning.rotate(settings, SCHOOL, 5_000, now)
     directory = directory_file.load(world.directory)
     assert set(settings.key_store().load(SCHOOL).opening) == set(made.opening)
     assert directory.verify_key(SCHOOL, made.signing.kid, now) is None
     assert directory.verify_key(SCHOOL, made.signing.kid, now + 5_000)
-
-
-def test_with_a_mirror_the_entries_are_handed_over(tmp_path: Path) -> None:
-    world = world_of(tmp_path)
-    before = world.directory.read_bytes()
-    file = tmp_path / SCHOOL / config.FILE_NAME
-    root = '[node]\ndirectory_mirror = "../mirror"\ndirectory_root = "root.json"'
-    file.write_text(file.read_text("utf-8").replace("[node]", root), "utf-8")
-    done = CliRunner().invoke(app, ["keys", "rotate", "-n", str(tmp_path / SCHOOL)])
-    assert [(key["use"], key["suite"]) for key in json.loads(done.stdout)] == [
-        ("sign", "Ed25519"),
-        ("seal", "HPKE-9-KE"),
-    ]
-    assert world.directory.read_bytes() == before

@@ -203,20 +203,6 @@ def test_the_strongest_key_is_not_revoked_while_only_weaker_ones_are_left(tmp_pa
     assert run(app, ["keys", "revoke", p256.kid.hex(), *node]).exit_code == 0
 
 
-def test_with_a_mirror_the_ends_of_a_suite_are_handed_over_too(tmp_path: Path) -> None:
-    world_of(tmp_path, police=(HYBRID,))
-    change(tmp_path, POLICE, f'opening_suites = ["{HYBRID}"]', f'opening_suites = ["{P256}"]')
-    change(tmp_path, POLICE, "[node]", '[node]\ndirectory_mirror = "../mirror"\ndirectory_root = "root.json"')
-    done = CliRunner().invoke(app, ["keys", "rotate", "-n", str(tmp_path / POLICE)])
-    entries = json.loads(done.stdout)
-    assert [(one["use"], one["suite"]) for one in entries] == [
-        ("seal", HYBRID),
-        ("sign", "ESP256"),
-        ("seal", P256),
-    ]
-    assert entries[0]["ends"] == entries[1]["starts"] == entries[2]["starts"]
-
-
 def test_unknown_suites_are_refused_by_name(tmp_path: Path) -> None:
     for option, setting in (("--opening-suite", "opening_suites"), ("--signing-suite", "signing_suite")):
         done = CliRunner().invoke(

@@ -10,9 +10,13 @@ from typing import Any
 
 from gateway.cli import governance as governance_commands
 from gateway.crypto.audit_key import AuditKey
+from gateway.crypto.proposal import Kind, Proposal, sign_proposal
 from gateway.directory import file as directory_file
-from gateway.directory import repository
+from gateway.directory import history, repository
+from gateway.directory.changes import ChangeRefused, asked_for, base_of, canonical, differences
+from gateway.directory.changes import parts as subjects
 from gateway.directory.mirror import DirectoryMirror
+from gateway.directory.model import DirectoryInvalid, parse, parse_agreement
 from gateway.errors import StartupError
 from tests.fuzz.kit import Reader
 from tests.vectors import parts
@@ -108,7 +112,7 @@ def published(folder: Path) -> Path:
     ]
     now = repository.now()
     made.init([public[0]], 1, public[1], json.dumps(document()).encode(), now)
-    made.sign(governor)
+    made.sign(governor, now)
     made.publish(publisher, now)
     return folder / "repo"
 
@@ -170,7 +174,7 @@ def staged_metadata(folder: Path) -> Reader:
     """What governors hand to each other to sign."""
     repo = published(folder)
     made = repository.Repository(repo)
-    made.propose(json.dumps(document()).encode(), repository.now())
+    made.propose(json.dumps(document()).encode(), [], repository.now())
     file = repo / "staged" / "targets.json"
     example = file.read_bytes()
 
@@ -178,14 +182,72 @@ def staged_metadata(folder: Path) -> Reader:
         file.write_bytes(data)
         made.staged()
         made.status()
-        repository.differences(made.directory(), made.directory(staged=True))
+        differences(made.directory(), made.directory(staged=True))
+        made.explain(repository.now())
 
     return Reader(read, StartupError, (example,), "json")
 
 
+PUBLISHED = parse(json.dumps(document()).encode()).document
+
+
+def proposed(text: str, kind: Kind = Kind.ENTRY, subject: str = parts.SCHOOL) -> bytes:
+    """As the school would ask for it."""
+    base = base_of(subjects(PUBLISHED)["agency" if kind is Kind.ENTRY else "agreement", subject])
+    proposal = Proposal(kind, parts.SCHOOL, subject, NOW, NOW + 1000, base, text)
+    return sign_proposal(proposal, parts.SIGNING[parts.SCHOOL])
+
+
+def proposal(folder: Path) -> Reader:
+    """As governance reads it, beside what is published."""
+    entry, _ = PUBLISHED.agencies
+    examples = (
+        proposed(canonical(entry)),
+        proposed("", Kind.WITHDRAW, "one"),
+    )
+    return Reader(lambda data: asked_for(PUBLISHED, [data], NOW), ChangeRefused, examples, "cbor")
+
+
+def proposed_entry(folder: Path) -> Reader:
+    """The text that a proposal carries, under the right signature."""
+
+    def read(data: bytes) -> None:
+        asked_for(PUBLISHED, [proposed(data.decode(errors="replace"))], NOW)
+
+    example = canonical(PUBLISHED.agencies[0]).encode()
+    return Reader(read, (ChangeRefused, ValueError), (example,), "json", copies=2)
+
+
+def proposed_agreement(folder: Path) -> Reader:
+    example = canonical(PUBLISHED.agreements[0]).encode()
+    return Reader(parse_agreement, DirectoryInvalid, (example,), "json")
+
+
+def history_of_targets(folder: Path) -> Reader:
+    repo = published(folder)
+    file = repo / "metadata" / "1.targets.json"
+    example = file.read_bytes()
+
+    def read(data: bytes) -> None:
+        file.write_bytes(data)
+        assert len(list(history.verify(repo, None))) == 1
+
+    return Reader(read, (StartupError, history.HistoryInvalid), (example,), "json")
+
+
 READERS: dict[str, Callable[[Path], Reader]] = {
     made.__name__: made
-    for made in (directory, governance_public_key, trusted_root, last_good_copy, staged_metadata)
+    for made in (
+        directory,
+        governance_public_key,
+        trusted_root,
+        last_good_copy,
+        staged_metadata,
+        proposal,
+        proposed_entry,
+        proposed_agreement,
+        history_of_targets,
+    )
 } | {
     f"mirror_{name.split('.')[-2].lstrip('*')}": _mirrored(name)
     for name in ("timestamp.json", "1.snapshot.json", "1.targets.json", "1.root.json", "*.directory.json")

@@ -7,10 +7,22 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.crypto import approval, backup, cbor, chunks, content, cose, own, proof, reconcile, witness
+from gateway.crypto import (
+    approval,
+    backup,
+    cbor,
+    chunks,
+    content,
+    cose,
+    own,
+    proof,
+    proposal,
+    reconcile,
+    witness,
+)
 from gateway.crypto import envelope as envelopes
 from gateway.crypto.keys import VerifyKey
-from gateway.crypto.labels import APPROVAL_CONTEXT, ENVELOPE_CONTEXT
+from gateway.crypto.labels import APPROVAL_CONTEXT, ENVELOPE_CONTEXT, PROPOSAL_CONTEXT
 from gateway.crypto.padding import pad
 from gateway.errors import ReceiptInvalid, RefusedByPeer
 from gateway.messages import AgencyId, Attachment, Content, EnvelopeId, Original, Problem, Sensitive
@@ -87,6 +99,25 @@ def approval_payload(folder: Path) -> Reader:
     return Reader(read, approval.ApprovalInvalid, (cose.parse_sign1(_APPROVED).payload,), "cbor")
 
 
+_PROPOSED = proposal.Proposal(
+    proposal.Kind.AGREEMENT, parts.SCHOOL, "one", 1_795_000_000_000, 1_795_000_001_000, bytes(32), "{}"
+)
+
+
+def proposals(folder: Path) -> Reader:
+    """Before anybody's key is looked for."""
+    example = proposal.sign_proposal(_PROPOSED, _PERSON)
+    return Reader(proposal.read_proposal, proposal.ProposalInvalid, (example,), "cbor")
+
+
+def proposal_payload(folder: Path) -> Reader:
+    def read(data: bytes) -> None:
+        proposal.read_proposal(cose.sign1(data, _PERSON, PROPOSAL_CONTEXT)).verify(_PERSON.public)
+
+    example = cose.parse_sign1(proposal.sign_proposal(_PROPOSED, _PERSON)).payload
+    return Reader(read, proposal.ProposalInvalid, (example,), "cbor")
+
+
 def _carried(decode: Callable[[bytes], object], *examples: bytes) -> Callable[[Path], Reader]:
     return lambda folder: Reader(decode, ValueError, examples, "cbor")
 
@@ -154,7 +185,8 @@ READERS: dict[str, Callable[[Path], Reader]] = {
     made.__name__: made
     for made in (
         *(envelope, envelope_outside, envelope_plaintext, envelope_payload, receipt),
-        *(approvals, approval_payload, chunk, kept_for_itself, backup_file, backup_record),
+        *(approvals, approval_payload, proposals, proposal_payload),
+        *(chunk, kept_for_itself, backup_file, backup_record),
     )
 } | {
     "message_content": message_content,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from gateway.crypto import backup
 from gateway.crypto.backup import BackupInvalid
 from gateway.crypto.statement import CONFORMANCE_CONTEXT, StatementInvalid, read_statement
 from gateway.directory import mirror, model, repository
+from gateway.directory.changes import ChangeRefused, asked_for
 from gateway.directory.mirror import DirectoryMirror
 from gateway.directory.model import DirectoryInvalid
 from gateway.directory.repository import Repository
@@ -202,7 +204,7 @@ def test_a_small_file_of_a_mirror_takes_little_memory(tmp_path: Path) -> None:
 )
 def test_staged_targets_that_name_no_directory(tmp_path: Path, targets: dict[str, Any]) -> None:
     made = Repository(directories.published(tmp_path))
-    made.propose(json.dumps(directories.document()).encode(), repository.now())
+    made.propose(json.dumps(directories.document()).encode(), [], repository.now())
     file = tmp_path / "repo" / "staged" / "targets.json"
     document = json.loads(file.read_text())
     document["signed"]["targets"] = targets
@@ -211,10 +213,17 @@ def test_staged_targets_that_name_no_directory(tmp_path: Path, targets: dict[str
         made.directory(staged=True)
 
 
+def test_a_proposed_entry_is_not_quoted() -> None:
+    """Nor is the error of the library, which names its fields."""
+    with pytest.raises(ChangeRefused, match="does not hold an entry") as refused:
+        asked_for(directories.PUBLISHED, [directories.proposed(f'{{"{CANARY}":0}}')], directories.NOW)
+    assert CANARY not in "".join(traceback.format_exception(refused.value))
+
+
 @pytest.mark.parametrize("version", [1.5, "\ud83d"])
 def test_staged_metadata_that_cannot_be_signed(tmp_path: Path, version: object) -> None:
     made = Repository(directories.published(tmp_path))
-    made.propose(json.dumps(directories.document()).encode(), repository.now())
+    made.propose(json.dumps(directories.document()).encode(), [], repository.now())
     file = tmp_path / "repo" / "staged" / "targets.json"
     document = json.loads(file.read_text())
     document["signed"]["other"] = version
