@@ -183,8 +183,9 @@ def revoke(
     revoke the key by itself: call them first.
     """
     settings = config.load(node)
+    file = _proposed(settings, proposal)
     owner, wanted = keycare.owner_of(settings, kid, agency)
-    if file := _proposed(settings, proposal):
+    if file:
         desk = open_desk(node, owner, file)
         hand_over(file, desk, desk.revocation(wanted))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,8 @@ from gateway.http.ports import Permission
 from gateway.messages import AgencyId, LawfulBasis, Purpose, Sector
 from gateway.protocol import views
 from gateway.protocol.break_glass import BreakGlass
+from gateway.store import audit
+from gateway.store.base import Session
 
 token_app = typer.Typer(no_args_is_help=True, help="Access tokens of local systems.")
 directory_app = typer.Typer(no_args_is_help=True, help="The directory of agencies and sharing agreements.")
@@ -139,7 +142,11 @@ def token_create(
     except ValueError:
         raise StartupError("--may takes send, receive, or send,receive") from None
     now = int(datetime.now(UTC).timestamp() * 1000)
-    typer.echo(auth.create_token(settings.path(settings.node.tokens), AgencyId(agency), permissions, now))
+    file = settings.path(settings.node.tokens)
+    made = auth.create_token(file, AgencyId(agency), permissions, now)
+    known = auth.TokenFile(file).authenticate(made)
+    typer.echo(made)
+    enter(settings.database(), partial(_note_token, "token-made", known.token_id if known else ""))
 
 
 @token_app.command("list")
@@ -163,7 +170,12 @@ def token_revoke(
     """Make a token worthless, at once, also at a running node."""
     settings = config.load(node)
     auth.revoke_token(settings.path(settings.node.tokens), token_id)
+    enter(settings.database(), partial(_note_token, "token-revoked", token_id))
     typer.echo(f"token {token_id} is revoked.")
+
+
+def _note_token(kind: str, token_id: str, session: Session) -> None:
+    audit.record(session, kind, token=token_id)
 
 
 @directory_app.command("agree")

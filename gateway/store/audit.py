@@ -40,6 +40,7 @@ FIELDS: Final = {
     "size": re.compile(r"[0-9]{1,15}"),
     "stage": re.compile(r"[a-z]{1,20}"),
     "stated": re.compile(r"[0-9]{1,15}"),
+    "token": UUID4,
     "threshold": re.compile(r"[0-9]{1,3}"),
 }
 """What an entry may hold besides number, time and kind: identifiers, constants, digests; never content."""

@@ -154,6 +154,11 @@ def test_a_token_is_shown_once_and_kept_as_a_hash(made: Path) -> None:
     assert typed("token", "revoke", listed["id"], "-n", made / "node").returncode == 0
     assert json.loads(typed("token", "list", "-n", made / "node", "--json").stdout)["tokens"] == []
     refused(2, "token", "revoke", listed["id"], "-n", made / "node")
+    entries = json.loads(typed("audit", "list", "-n", made / "node", "--json").stdout)["entries"]
+    assert [(one["kind"], one["token"]) for one in entries if "token" in one] == [
+        ("token-made", listed["id"]),
+        ("token-revoked", listed["id"]),
+    ]
 
 
 def test_a_token_is_for_an_agency_of_this_node_and_for_known_rights(made: Path) -> None:

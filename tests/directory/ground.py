@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from typer.testing import CliRunner
-
 from gateway.directory.mirror import DirectoryMirror
-from tests.command import app
+from tests.command import typed
 from tests.world import POLICE, SCHOOL
 
 PASSPHRASE = "correct horse battery staple"
@@ -25,7 +23,7 @@ class Ground:
             self.typed("key", folder / name, "--passphrase-file", folder / "passphrase")
 
     def typed(self, *arguments: object, fails: str = "") -> str:
-        done = CliRunner().invoke(app, ["directory", *map(str, arguments)])
+        done = typed("directory", *arguments)
         if fails:
             assert fails in str(done.exception), done.output
             return str(done.exception)

@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 
 from gateway import config
 from gateway.crypto import governance
+from gateway.crypto.proposal import read_proposal
 from gateway.directory import repository
 from gateway.directory.model import AgencyEntry
 from gateway.directory.repository import Repository
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
-from tests.command import app
+from tests.command import app, typed
 from tests.directory.ground import PASSPHRASE, Ground
 from tests.road import send, wait_for_arrival
 from tests.world import COUNCIL, POLICE, QUICK, SCHOOL, provision, running
@@ -39,7 +40,7 @@ def entry(ground: Ground, agency: AgencyId) -> AgencyEntry:
 
 
 def keys(ground: Ground, *arguments: object, fails: str = "") -> str:
-    done = CliRunner().invoke(app, ["keys", *map(str, arguments)])
+    done = typed("keys", *arguments)
     if fails:
         assert fails in str(done.exception), done.output
         return str(done.exception)
@@ -91,6 +92,8 @@ def test_a_school_rotates_changes_what_it_accepts_and_revokes(ground: Ground) ->
         *[("sign", "Ed25519"), ("seal", "HPKE-9-KE"), ("audit", "ML-DSA-65")],
         *[("sign", "Ed25519"), ("seal", "HPKE-9-KE")],
     ]
+    old, new = (key for key in entry(ground, SCHOOL).keys if key.use == "seal")
+    assert (old.ends, new.ends) == (new.starts, None)  # it may be destroyed later without asking again
     ground.propose(ground.made("change", SCHOOL, "--decline", "file", "--name", "Hill School"))
     ground.sign_and_publish("ann", "cat")
     changed = entry(ground, SCHOOL)
@@ -353,7 +356,7 @@ def test_what_an_agency_cannot_propose(ground: Ground) -> None:
                  "public-task", fails="either the directory file")  # fmt: skip
     keys(ground, "rotate", *node, fails="name a new file with --proposal")
     keys(ground, "revoke", "00", *node, fails="name a new file with --proposal")
-    keys(ground, "revoke", "00", *node, "--proposal", ground.folder / "out", fails="has no such key")
+    keys(ground, "revoke", "00", *node, "--proposal", ground.folder / "out", fails="has such a key")
     assert not (ground.folder / "out").exists()
     ground.propose(ground.file, fails="is not a proposal as")
     ground.change("one")
@@ -375,3 +378,14 @@ def test_a_node_without_the_current_key_or_with_a_file_proposes_nothing(ground: 
     mirror = f'[node]\ndirectory_mirror = "{ground.repo}"\ndirectory_root = "{ground.root()}"'
     file.write_text(file.read_text().replace("[node]", mirror, 1))
     ground.typed("change", *more, *out, "--name", "x", fails="not in the published directory")
+
+
+def test_what_was_proposed_stands_in_the_agencys_own_log(ground: Ground) -> None:
+    before = set(config.load(ground.folder / SCHOOL).key_store().load(SCHOOL).dates)
+    asked = rotated(ground)
+    made = set(config.load(ground.folder / SCHOOL).key_store().load(SCHOOL).dates) - before
+    listed = json.loads(typed("audit", "list", "-n", ground.folder / SCHOOL, "--json").stdout)["entries"]
+    entered = [(one["kind"], one.get("kid"), one.get("digest")) for one in listed]
+    digest = read_proposal(asked.read_bytes()).digest.hex()
+    assert entered[-1] == ("proposal-made", None, digest)
+    assert {kid for kind, kid, _ in entered if kind == "key-made"} == {kid.hex() for kid in made}
