@@ -40,5 +40,11 @@ def test_an_hour_on_the_demo(tmp_path: Path) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, said[-4000:]
     assert "Traceback" not in said
-    for shown in ("Signature Verified Successfully", "FORK: contradicts", "approved by inspector, lead"):
+    for shown in (
+        "agency northtown-police: proposed by northtown-police",
+        "of northtown-housing is destroyed",
+        "Signature Verified Successfully",
+        "FORK: contradicts",
+        "approved by inspector, lead",
+    ):
         assert shown in said
