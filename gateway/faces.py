@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.config import FolderSection, PushSection, Settings, bearer_token, webhook_secrets
+from gateway.config import Settings
+from gateway.config.faces import FolderSection, PushSection
+from gateway.config.secrets import bearer_token, webhook_secrets
 from gateway.engine.folder_in import InFolder, InSettings
 from gateway.engine.folder_out import OutFolder, OutSettings
 from gateway.engine.intake import Intake

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.adapters import Registry
-from gateway.config import MeshPartner, MeshSection, Settings
+from gateway.config import Settings
+from gateway.config.faces import MeshPartner, MeshSection
 from gateway.directory.opening import open_directory
 from gateway.engine import recall, receipting, reconcile, witness
 from gateway.engine.audit import Auditor

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway import config, schemas
+from gateway.config.secrets import split_password
 from gateway.crypto.key_document import AgencyKeys
 from gateway.crypto.labels import SUITE_ML_DSA_65
 from gateway.directory import file as directory_file
@@ -104,10 +105,10 @@ def init_node(  # noqa: PLR0913 - what `gateway init` is told
     if settings_file.exists():
         _join(config.load(settings_file), settings_file, agency, directory)
         return
-    broker, broker_password = config.split_password(broker)
+    broker, broker_password = split_password(broker)
     if broker_password:
         broker_password_file = folder / "broker-password"
-    database, database_password = config.split_password(database)
+    database, database_password = split_password(database)
     if database_password:
         database_password_file = folder / "database-password"
     text = _settings(

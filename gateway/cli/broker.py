@@ -12,8 +12,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from gateway import config
 from gateway.cli.common import Exit, Json, fail, show
+from gateway.config.secrets import split_password, with_password
 from gateway.directory import file as directory_file
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
@@ -165,10 +165,10 @@ def broker_dead_letters(
 
 def _login(url: str, password_file: Path | None, ca: Path | None) -> tuple[str, ssl.SSLContext | None]:
     """The URL with its password, and how to speak TLS. Raises StartupError."""
-    if config.split_password(url)[1]:
+    if split_password(url)[1]:
         raise StartupError("--url takes no password, others could see it: use --password-file")
     need_tls("--url", url)
-    full = config.with_password(url, password_file) if password_file else url
+    full = with_password(url, password_file) if password_file else url
     return full, broker_context(ca) if url.startswith("amqps://") else None
 
 

@@ -15,6 +15,7 @@ from gateway.cli.common import NodeFolder, timestamp
 from gateway.cli.database import in_database
 from gateway.cli.people import By, PassphraseFile, RequestFile
 from gateway.config import Settings
+from gateway.config.secrets import private_bytes
 from gateway.crypto.approval import Request
 from gateway.crypto.keys import SigningKey
 from gateway.errors import StartupError
@@ -111,7 +112,7 @@ def confirm(
         return
     if to is None or to_passphrase_file is None:
         raise StartupError("an export needs --to and --to-passphrase-file")
-    passphrase = config.private_bytes(to_passphrase_file, private=True)
+    passphrase = private_bytes(to_passphrase_file, private=True)
     keycare.export(settings, judged, database, to, passphrase)
     typer.echo(f"the keys of {wanted.agency} are in {to}, under that passphrase.")
 

@@ -13,6 +13,8 @@ from gateway import config, keycare, provisioning
 from gateway.cli import governance, people, proposals
 from gateway.cli.common import Json, NodeFolder, show
 from gateway.cli.database import enter
+from gateway.config import page
+from gateway.config.secrets import split_password
 from gateway.crypto.labels import SUITE_ESP256, SUITE_P256
 from gateway.directory import file as directory_file
 from gateway.directory.break_glass import BreakGlassEntry
@@ -92,9 +94,9 @@ def init(  # noqa: PLR0913 - each is an option a person may type
             )
     elif bool(spool) == bool(broker):
         raise StartupError("give either --spool (nodes on one machine) or --broker (RabbitMQ)")
-    if config.split_password(broker)[1]:
+    if split_password(broker)[1]:
         raise StartupError("--broker takes no password, others could see it: use --broker-password-file")
-    if config.split_password(database)[1]:
+    if split_password(database)[1]:
         raise StartupError("--database takes no password, others could see it: use --database-password-file")
     token = None
     if token_module:
@@ -289,4 +291,4 @@ def _of(entry: BreakGlassEntry) -> str:
 @config_app.command("describe")
 def config_describe() -> None:
     """Print every setting with its default and meaning (docs/config.md)."""
-    typer.echo(config.describe(), nl=False)
+    typer.echo(page.describe(), nl=False)

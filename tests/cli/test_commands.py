@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway import config
+from gateway.config import page
 from gateway.messages import AgencyId
 from tests.command import app
 from tests.road import ladder, reached, send, wait_for_arrival
@@ -208,7 +209,7 @@ def test_a_node_does_not_start_on_a_port_that_is_taken(made: Path) -> None:
 
 
 def test_docs_of_the_settings_are_current() -> None:
-    assert (ROOT / "docs" / "config.md").read_text("utf-8") == config.describe()
+    assert (ROOT / "docs" / "config.md").read_text("utf-8") == page.describe()
 
 
 # --- help and usage ---
