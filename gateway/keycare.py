@@ -99,8 +99,8 @@ def check_destroyable(settings: Settings, agency: AgencyId, kid: bytes, now: int
         raise StartupError("by the directory peers still seal to this key: a newer one must be listed")
     if settings.node.directory_mirror and _is_listed(directory, agency, kid, now):
         raise StartupError(
-            "the directory still lists this key as in force: the next `gateway keys rotate --proposal` asks for"
-            " its end, and governance can take it out"
+            "the directory still lists this key as in force: the next `gateway keys rotate --proposal` asks"
+            " for its end, and governance can take it out"
         )
     return row
 
