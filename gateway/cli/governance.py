@@ -15,7 +15,6 @@ from gateway.cli.common import Exit, Json, fail, show
 from gateway.cli.people import read_bytes as _bytes
 from gateway.cli.proposals import bounded, write_new
 from gateway.crypto.proposal import ProposalInvalid, read_proposal
-from gateway.directory.changes import differences
 from gateway.errors import StartupError
 
 if TYPE_CHECKING:
@@ -95,11 +94,20 @@ def rotate(
     add: Annotated[list[Path] | None, typer.Option(help="Public key that joins; repeat for several.")] = None,
     remove: Annotated[list[str] | None, typer.Option(help="Key id that leaves; repeat for several.")] = None,
     threshold: Annotated[int | None, typer.Option(help="How many must sign from now on.", min=1)] = None,
+    publisher_key: Annotated[
+        Path | None, typer.Option(help="Public key of whoever publishes from now on.")
+    ] = None,
 ) -> None:
     """Stage a root with other governance keys. As many of the old ones as must must sign it too."""
     repository, made = _repository(folder)
-    joining = [_public(made, one) for one in add or ()]
-    repository.rotate(add=joining, remove=remove or (), threshold=threshold, now=made.now())
+    repository.rotate(
+        add=[_public(made, one) for one in add or ()],
+        remove=remove or (),
+        threshold=threshold,
+        publisher=None if publisher_key is None else _public(made, publisher_key),
+        now=made.now(),
+    )
+    _show_change(repository, made)
     _staged(repository.staged())
 
 
@@ -133,7 +141,7 @@ def status(folder: Repo, as_json: Json = False) -> None:
 
 
 def diff(folder: Repo) -> None:
-    """Print what the staged directory changes (agencies, their keys, agreements), and who asked for it."""
+    """Print what is staged changes (who governs, agencies, their keys, agreements), and who asked for it."""
     _show_change(*_repository(folder))
 
 
@@ -177,7 +185,7 @@ def _proposal(file: Path) -> bytes:
 
 
 def _show_change(repository: Repository, made: Any) -> None:
-    for line in differences(repository.directory(), repository.directory(staged=True)):
+    for line in repository.changes():
         typer.echo(line)
     for line in repository.explain(made.now()):
         typer.echo(line)
