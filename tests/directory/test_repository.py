@@ -253,3 +253,12 @@ def test_a_key_is_never_overwritten_and_wants_its_passphrase(ground: Ground) -> 
     )
     assert (ground.folder / "ann").stat().st_mode & 0o777 == 0o600
     assert b"ENCRYPTED" in (ground.folder / "ann").read_bytes()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_key_file_that_others_can_reach_is_refused(ground: Ground, mode: int) -> None:
+    ground.typed("propose", ground.repo)
+    (ground.folder / "ann").chmod(mode)
+    ground.typed("sign", ground.repo, *ground.by("ann"), fails="chmod 600")
+    (ground.folder / "ann").chmod(0o600)
+    assert "1 of 2" in ground.typed("sign", ground.repo, *ground.by("ann"))

@@ -363,6 +363,14 @@ def test_what_an_agency_cannot_propose(ground: Ground) -> None:
     ground.typed("withdraw", "one", "-n", ground.folder / COUNCIL, *out, fails="does not name council")
 
 
+def test_a_name_does_not_forge_what_governors_are_shown(ground: Ground) -> None:
+    name = "Hill\x1b[2K\nagency     police  Police (police)\u202e"
+    ground.propose(ground.made("change", SCHOOL, "--name", name))
+    shown = ground.typed("show", "-d", ground.repo / "staged" / "directory.json")
+    assert shown.count("\nagency ") == 3
+    assert all(one.isprintable() for one in shown.replace("\n", ""))
+
+
 def test_a_node_without_the_current_key_or_with_a_file_proposes_nothing(ground: Ground) -> None:
     out = ("--out", ground.folder / "out")
     (ground.folder / SCHOOL / "keys" / f"{SCHOOL}.json").unlink()
