@@ -57,7 +57,7 @@ def show(value: Any) -> None:
 
 
 def printable(text: str) -> str:
-    """Somebody else's words for a terminal: nothing in them begins a line, or moves or hides what is shown."""
+    """Somebody else's words for a terminal: nothing in them begins a line, or hides what is shown."""
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
