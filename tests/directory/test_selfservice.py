@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway import config
+from gateway.cli import proposals
 from gateway.crypto import governance
 from gateway.crypto.proposal import read_proposal
 from gateway.directory import repository
@@ -397,3 +398,15 @@ def test_what_was_proposed_stands_in_the_agencys_own_log(ground: Ground) -> None
     digest = read_proposal(asked.read_bytes()).digest.hex()
     assert entered[-1] == ("proposal-made", None, digest)
     assert {kid for kind, kid, _ in entered if kind == "key-made"} == {kid.hex() for kid in made}
+
+
+def test_no_proposal_is_handed_out_that_the_log_does_not_know(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StartupError("the database is away")
+
+    monkeypatch.setattr(proposals, "enter", away)
+    out = ground.folder / "out"
+    ground.typed("change", "-n", ground.folder / SCHOOL, "--out", out, "--name", "x", fails="is away")
+    assert not out.exists()
