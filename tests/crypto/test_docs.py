@@ -168,5 +168,20 @@ def test_the_page_on_cryptography_lists_every_algorithm_and_context() -> None:
         constant = next(one for one, value in vars(labels).items() if value == number and one.isupper())
         assert f"`{constant}` {number}" in page, name
     contexts = [name for name in vars(labels) if name.endswith("_CONTEXT")]
-    assert len(contexts) >= 7
+    assert len(contexts) >= 9
     assert [name for name in contexts if f"`{name}`" not in page] == []
+
+
+def test_what_separates_one_use_of_a_key_from_another_stands_in_one_place_or_on_the_page() -> None:
+    section = (ROOT / "docs" / "crypto.md").read_text("utf-8").split("\n## ")[4]
+    found = [
+        (path.name, text)
+        for path in (ROOT / "gateway").rglob("*.py")
+        for text in re.findall(r'b"(referral-gateway(?:/1 [^"\\]+| [^"\\]+ v\d))', path.read_text("utf-8"))
+    ]
+    assert len(found) > 10
+    for name, text in found:
+        if not text.startswith("referral-gateway/1 "):
+            assert name == "labels.py", text
+        else:
+            assert text.removeprefix("referral-gateway/1 ") in section, text

@@ -25,8 +25,9 @@ from gateway.crypto.approval import ApprovalInvalid, Request, approve
 from gateway.crypto.break_glass import read_opening
 from gateway.crypto.fields import raw_id
 from gateway.crypto.keystore import FileKeyStore
+from gateway.crypto.labels import CONFORMANCE_CONTEXT
 from gateway.crypto.note import NoteInvalid, NoteKeys, read_note, sign_note
-from gateway.crypto.statement import CONFORMANCE_CONTEXT, sign_statement
+from gateway.crypto.statement import sign_statement
 from gateway.errors import StartupError
 from gateway.http import auth
 from tests.fuzz.directories import AUDIT_KEY, NOW, b64, by_file, document

@@ -23,7 +23,8 @@ from gateway.cli import governance, inspect, sandbox
 from gateway.cli.common import timestamp
 from gateway.crypto import backup
 from gateway.crypto.backup import BackupInvalid
-from gateway.crypto.statement import CONFORMANCE_CONTEXT, StatementInvalid, read_statement
+from gateway.crypto.labels import CONFORMANCE_CONTEXT
+from gateway.crypto.statement import StatementInvalid, read_statement
 from gateway.directory import mirror, model, repository
 from gateway.directory.changes import ChangeRefused, asked_for
 from gateway.directory.mirror import DirectoryMirror
