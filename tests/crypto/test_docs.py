@@ -134,7 +134,12 @@ def test_the_verifier_on_the_page_agrees_with_ours() -> None:
                 {
                     "id": one["agency"],
                     "keys": [
-                        {"use": "sign", "suite": _suite(one["public"]), "public": _base64(one["public"])}
+                        {
+                            "use": "sign",
+                            "suite": _suite(one["public"]),
+                            "public": _base64(one["public"]),
+                            "revoked": None,
+                        }
                     ],
                 }
                 for one in stored["directory"]
@@ -144,6 +149,10 @@ def test_the_verifier_on_the_page_agrees_with_ours() -> None:
             stated = place["verify"](bytes.fromhex(stored["cose"]), directory)
             assert (stated[2], stated[8]) == (stored["receipt"]["stage"], stored["receipt"]["issuer"])
             held += 1
+            for key in (key for one in directory["agencies"] for key in one["keys"]):
+                key["revoked"] = "2026-01-01T00:00:00Z"
+            with pytest.raises(ValueError, match=proof.UNKNOWN_KEY):
+                place["verify"](bytes.fromhex(stored["cose"]), directory)
         elif stored["expect"] in {proof.WRONG_ISSUER, proof.UNKNOWN_KEY}:
             with pytest.raises(ValueError, match=stored["expect"]):
                 place["verify"](bytes.fromhex(stored["cose"]), directory)
