@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from gateway.crypto.keys import edwards
 from gateway.errors import StartupError
 
 SHORTEST_PASSPHRASE = 12
@@ -43,7 +44,7 @@ def load_key(pem: bytes, passphrase: bytes) -> Ed25519PrivateKey:
 def public_key(raw: bytes) -> Ed25519PublicKey:
     """From 32 bytes. Raises StartupError."""
     try:
-        return Ed25519PublicKey.from_public_bytes(raw)
+        return edwards(raw)
     except ValueError:
         raise StartupError("this is not an Ed25519 public key") from None
 
