@@ -292,11 +292,17 @@ def request_file(folder: Path) -> Reader:
     return Reader(by_file(folder, "request.json", read), (StartupError, ApprovalInvalid), (example,), "json")
 
 
+def role_public_key(folder: Path) -> Reader:
+    """Of whoever holds a role, for an agreement's break-glass."""
+    example = json.dumps({"ed25519": base64.b64encode(parts.STRANGER.public.public_bytes).decode()}).encode()
+    return Reader(by_file(folder, "role.pub", people.public_key), StartupError, (example,), "json")
+
+
 READERS: dict[str, Callable[[Path], Reader]] = {
     made.__name__: made
     for made in (
         *(key_file, protected_key_file, inside_a_protected_key_file, report, report_signed),
         *(evidence_document, evidence_entry, evidence_archive, audit_log, checkpoint, kept_checkpoint),
-        *(receipts_in_a_file, settings_file, access_tokens, request_file),
+        *(receipts_in_a_file, settings_file, access_tokens, request_file, role_public_key),
     )
 }
