@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import io
+import json
+import os
 import re
 import ssl
 import subprocess
@@ -23,6 +25,7 @@ from gateway.errors import StartupError
 from gateway.messages import AgencyId
 from gateway.tls import broker_context, need_tls, web_context
 from tests.command import app as root
+from tests.world import SCHOOL, provision
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +50,68 @@ def test_a_node_runs_without_core_dumps(tmp_path: Path) -> None:
     finally:
         for node in nodes:
             node.stop()
+
+
+def test_a_command_that_reads_a_secret_runs_without_core_dumps(tmp_path: Path) -> None:
+    passphrase, key = tmp_path / "passphrase", tmp_path / "person.key"
+    os.mkfifo(passphrase)
+    command = ("operator", "key", key, "--passphrase-file", passphrase)
+    process = subprocess.Popen([sys.executable, "-m", "gateway", *command], stdout=subprocess.DEVNULL)
+    with passphrase.open("wb") as handle:  # waits until the command has begun to read
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        handle.write(b"correct horse battery")
+    assert process.wait() == 0
+    assert re.search(r"Max core file size +0 +0 ", limits)
+
+
+FAULTY = """
+import logging, sys, threading
+from gateway.cli import client, root
+
+class Faulty:
+    def __del__(self):
+        raise ValueError("secret")
+
+def fail(*arguments):
+    logging.getLogger("library").warning("secret")
+    thread = threading.Thread(target=lambda: {}["secret"])
+    thread.start()
+    thread.join()
+    Faulty()
+    raise RuntimeError("secret")
+
+client.resources.files = fail
+sys.argv = ["gateway", "example"]
+root.main()
+"""
+
+
+def test_no_fault_of_a_command_is_printed_with_its_text() -> None:
+    done = subprocess.run([sys.executable, "-c", FAULTY], capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    errors = [json.loads(line)["error"] for line in done.stderr.splitlines()]
+    assert errors == ["KeyError", "ValueError", "RuntimeError"], "class and place of each, a line of JSON"
+    assert "secret" not in done.stdout + done.stderr
+
+
+def test_a_path_that_cannot_be_looked_at_is_one_clear_line() -> None:
+    command = [sys.executable, "-m", "gateway", "audit", "list", "--node", "x" * 300]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "File name too long" in done.stderr
+
+
+def test_a_files_name_that_is_no_text_is_printed_all_the_same(tmp_path: Path) -> None:
+    world = provision(tmp_path, (SCHOOL,))
+    done = subprocess.run(
+        [*(sys.executable, "-m", "gateway", "audit", "export"), b"caf\xe9", "--node", world.folder / SCHOOL],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONUTF8": "1"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout[:7]) == (0, b"caf\\udc"), done.stderr
+    assert (tmp_path / os.fsdecode(b"caf\xe9")).exists()
 
 
 def test_a_secret_is_read_without_white_space_and_wiped_after_use(tmp_path: Path) -> None:
