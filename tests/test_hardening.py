@@ -25,6 +25,7 @@ from gateway.errors import StartupError
 from gateway.messages import AgencyId
 from gateway.tls import broker_context, need_tls, web_context
 from tests.command import app as root
+from tests.command import typed
 from tests.world import SCHOOL, provision
 
 ROOT = Path(__file__).parents[1]
@@ -256,3 +257,29 @@ def test_no_password_or_token_crosses_a_network_in_clear(url: str) -> None:
 )
 def test_on_this_machine_or_over_tls_they_may(url: str) -> None:
     need_tls("--url", url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "broker", "//broker/vhost", "http://127.0.0.1", "amqp://", "amqp://[", "amqp://127.0.0.1:99999"],
+)
+def test_what_is_no_url_of_a_broker_is_refused_as_such(url: str) -> None:
+    done = typed("broker", "dead-letters", "--url", url)
+    assert isinstance(done.exception, StartupError), done.exception
+    assert str(done.exception).startswith("--url")
+
+
+def test_the_url_of_a_broker_does_not_switch_the_checks_of_certificates_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    async def look(url: str, tls: ssl.SSLContext | None, **_: object) -> list[object]:
+        seen.append(tls)
+        return []
+
+    monkeypatch.setattr("gateway.transport.graveyard.look", look)
+    assert typed("broker", "dead-letters", "--url", "AMQPS://a@127.0.0.1?no_verify_ssl=1").exit_code == 0
+    (context,) = seen
+    assert context is not None
+    assert context.verify_mode is ssl.CERT_REQUIRED
