@@ -19,11 +19,13 @@ import typer
 
 from bench.nodes import start_pair
 from gateway import config, hardening
+from gateway.cli import people
 from gateway.crypto import backup, protected
 from gateway.crypto.keys import OpenFailed
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
-from gateway.tls import broker_context, need_tls, web_context
+from gateway.tls import broker_context, need_tls, server_context, web_context
+from tests.certificates import Authority
 from tests.command import app as root
 from tests.command import typed
 from tests.world import SCHOOL, provision
@@ -283,3 +285,22 @@ def test_the_url_of_a_broker_does_not_switch_the_checks_of_certificates_off(
     (context,) = seen
     assert context is not None
     assert context.verify_mode is ssl.CERT_REQUIRED
+
+
+def test_a_private_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    """A person's, and those for TLS; an agency's are tested where they are kept."""
+    key, passphrase = tmp_path / "lead.key", tmp_path / "passphrase"
+    passphrase.write_bytes(b"correct horse battery")
+    assert typed("directory", "key", key, "--passphrase-file", passphrase).exit_code == 0
+    pair = Authority(tmp_path / "tls").issue("node")
+    people.load_key(key, passphrase)
+    broker_context(None, pair.cert, pair.key)
+    for mode in (0o640, 0o604):
+        for file in (key, pair.key):
+            file.chmod(mode)
+        with pytest.raises(StartupError, match="can be read by others"):
+            people.load_key(key, passphrase)
+        with pytest.raises(StartupError, match="can be read by others"):
+            broker_context(None, pair.cert, pair.key)
+        with pytest.raises(StartupError, match="can be read by others"):
+            server_context(pair.cert, pair.key, None)

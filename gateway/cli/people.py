@@ -70,8 +70,11 @@ def _write_new(file: Path, data: bytes, mode: int) -> None:
 
 
 def load_key(file: Path, passphrase_file: Path) -> Any:
-    """The private key in a file. Raises StartupError."""
-    return governance.load_key(read_bytes(file), _passphrase(passphrase_file))
+    """The private key in a file that its owner alone can read. Raises StartupError."""
+    pem = read_bytes(file)
+    if file.stat().st_mode & 0o077:
+        raise StartupError(f"{file} can be read by others: chmod 600 it")
+    return governance.load_key(pem, _passphrase(passphrase_file))
 
 
 def own_key(file: Path, passphrase_file: Path) -> SigningKey:
