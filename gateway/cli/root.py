@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import threading
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Final
@@ -14,6 +12,7 @@ import typer
 from gateway import __version__, hardening
 from gateway.cli.common import Exit
 from gateway.errors import StartupError
+from gateway.observability import faults
 
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -69,10 +68,7 @@ def _root(
 def main() -> None:
     """Run a command; whatever goes wrong is one clear line on standard error."""
     hardening.no_dumps()  # most commands hold a key, a passphrase or a message at some moment
-    # What libraries log and what fails in a thread would be printed with its text, which may quote anything.
-    logging.getLogger().addHandler(logging.NullHandler())
-    threading.excepthook = lambda thread: _fault(thread.exc_value)
-    sys.unraisablehook = lambda unraisable: _fault(unraisable.exc_value)
+    faults.take_over()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     try:
@@ -89,15 +85,5 @@ def main() -> None:
             # No right to look into a folder, a name too long: a path that somebody gave.
             print(f"gateway: cannot use {error.filename}: {error.strerror}", file=sys.stderr)
             sys.exit(Exit.USAGE)
-        _fault(error)
+        faults.report(error)
         sys.exit(Exit.INTERNAL)
-
-
-def _fault(error: BaseException | None) -> None:
-    """A fault of ours as one line: class and place."""
-    if sys.is_finalizing():
-        return
-    from gateway.observability import logs  # noqa: PLC0415 - needed in a fault only
-
-    logs.configure(sys.stderr)
-    logs.get_logger().error("internal-error", part="command", exc=error)
