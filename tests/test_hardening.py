@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import io
+import json
+import os
 import re
 import ssl
 import subprocess
@@ -17,12 +19,16 @@ import typer
 
 from bench.nodes import start_pair
 from gateway import config, hardening
+from gateway.cli import people
 from gateway.crypto import backup, protected
 from gateway.crypto.keys import OpenFailed
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
-from gateway.tls import broker_context, need_tls, web_context
+from gateway.tls import broker_context, need_tls, server_context, web_context
+from tests.certificates import Authority
 from tests.command import app as root
+from tests.command import typed
+from tests.world import SCHOOL, provision
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +53,68 @@ def test_a_node_runs_without_core_dumps(tmp_path: Path) -> None:
     finally:
         for node in nodes:
             node.stop()
+
+
+def test_a_command_that_reads_a_secret_runs_without_core_dumps(tmp_path: Path) -> None:
+    passphrase, key = tmp_path / "passphrase", tmp_path / "person.key"
+    os.mkfifo(passphrase)
+    command = ("operator", "key", key, "--passphrase-file", passphrase)
+    process = subprocess.Popen([sys.executable, "-m", "gateway", *command], stdout=subprocess.DEVNULL)
+    with passphrase.open("wb") as handle:  # waits until the command has begun to read
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        handle.write(b"correct horse battery")
+    assert process.wait() == 0
+    assert re.search(r"Max core file size +0 +0 ", limits)
+
+
+FAULTY = """
+import logging, sys, threading
+from gateway.cli import client, root
+
+class Faulty:
+    def __del__(self):
+        raise ValueError("secret")
+
+def fail(*arguments):
+    logging.getLogger("library").warning("secret")
+    thread = threading.Thread(target=lambda: {}["secret"])
+    thread.start()
+    thread.join()
+    Faulty()
+    raise RuntimeError("secret")
+
+client.resources.files = fail
+sys.argv = ["gateway", "example"]
+root.main()
+"""
+
+
+def test_no_fault_of_a_command_is_printed_with_its_text() -> None:
+    done = subprocess.run([sys.executable, "-c", FAULTY], capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    errors = [json.loads(line)["error"] for line in done.stderr.splitlines()]
+    assert errors == ["KeyError", "ValueError", "RuntimeError"], "class and place of each, a line of JSON"
+    assert "secret" not in done.stdout + done.stderr
+
+
+def test_a_path_that_cannot_be_looked_at_is_one_clear_line() -> None:
+    command = [sys.executable, "-m", "gateway", "audit", "list", "--node", "x" * 300]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "File name too long" in done.stderr
+
+
+def test_a_files_name_that_is_no_text_is_printed_all_the_same(tmp_path: Path) -> None:
+    world = provision(tmp_path, (SCHOOL,))
+    done = subprocess.run(
+        [*(sys.executable, "-m", "gateway", "audit", "export"), b"caf\xe9", "--node", world.folder / SCHOOL],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONUTF8": "1"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout[:7]) == (0, b"caf\\udc"), done.stderr
+    assert (tmp_path / os.fsdecode(b"caf\xe9")).exists()
 
 
 def test_a_secret_is_read_without_white_space_and_wiped_after_use(tmp_path: Path) -> None:
@@ -191,3 +259,48 @@ def test_no_password_or_token_crosses_a_network_in_clear(url: str) -> None:
 )
 def test_on_this_machine_or_over_tls_they_may(url: str) -> None:
     need_tls("--url", url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "broker", "//broker/vhost", "http://127.0.0.1", "amqp://", "amqp://[", "amqp://127.0.0.1:99999"],
+)
+def test_what_is_no_url_of_a_broker_is_refused_as_such(url: str) -> None:
+    done = typed("broker", "dead-letters", "--url", url)
+    assert isinstance(done.exception, StartupError), done.exception
+    assert str(done.exception).startswith("--url")
+
+
+def test_the_url_of_a_broker_does_not_switch_the_checks_of_certificates_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    async def look(url: str, tls: ssl.SSLContext | None, **_: object) -> list[object]:
+        seen.append(tls)
+        return []
+
+    monkeypatch.setattr("gateway.transport.graveyard.look", look)
+    assert typed("broker", "dead-letters", "--url", "AMQPS://a@127.0.0.1?no_verify_ssl=1").exit_code == 0
+    (context,) = seen
+    assert context is not None
+    assert context.verify_mode is ssl.CERT_REQUIRED
+
+
+def test_a_private_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    """A person's, and those for TLS; an agency's are tested where they are kept."""
+    key, passphrase = tmp_path / "lead.key", tmp_path / "passphrase"
+    passphrase.write_bytes(b"correct horse battery")
+    assert typed("directory", "key", key, "--passphrase-file", passphrase).exit_code == 0
+    pair = Authority(tmp_path / "tls").issue("node")
+    people.load_key(key, passphrase)
+    broker_context(None, pair.cert, pair.key)
+    for mode in (0o640, 0o604):
+        for file in (key, pair.key):
+            file.chmod(mode)
+        with pytest.raises(StartupError, match="can be read by others"):
+            people.load_key(key, passphrase)
+        with pytest.raises(StartupError, match="can be read by others"):
+            broker_context(None, pair.cert, pair.key)
+        with pytest.raises(StartupError, match="can be read by others"):
+            server_context(pair.cert, pair.key, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from gateway import config
 from gateway.audit import export, merkle
 from gateway.audit.export import LogInvalid, Verified
 from gateway.audit.log import memory_reader
-from gateway.cli.common import Exit, Json, NodeFolder, fail, show, timestamp
+from gateway.cli.common import Exit, Json, NodeFolder, fail, new_file, show, timestamp
 from gateway.crypto.note import MAX_NOTE, Note, NoteInvalid, NoteKeys, read_note
 from gateway.directory import file as directory_file
 from gateway.directory.opening import open_directory
@@ -182,23 +181,9 @@ def public_keys(settings: config.Settings) -> dict[str, list[NoteKeys]]:
 
 def write_whole(file: Path, pieces: Iterable[bytes]) -> None:
     """Write a new file, whole or not at all. Raises StartupError."""
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
-            for piece in pieces:
-                output.write(piece)
-            output.flush()
-            os.fsync(output.fileno())
-        os.link(partial, file)  # never over an older file
-        folder = os.open(file.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-    except FileExistsError:
-        raise StartupError(f"{file} exists already: it is never overwritten") from None
-    except OSError as error:
-        raise StartupError(f"cannot write {file}: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(file) as output:
+        for piece in pieces:
+            output.write(piece)
 
 
 def _verified(

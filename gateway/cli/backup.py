@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from gateway import __version__, config
 from gateway.audit import log
-from gateway.cli.common import Exit, Json, NodeFolder, fail, show, timestamp
+from gateway.cli.common import Exit, Json, NodeFolder, fail, new_file, show, timestamp
 from gateway.cli.database import in_database
 from gateway.crypto import backup as sealed
 from gateway.crypto.backup import BackupInvalid
@@ -57,21 +56,8 @@ def backup(
     settings = config.load(node)
     passphrase = _passphrase(passphrase_file)
     created = time.time_ns() // 1_000_000
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
-            with wiped(passphrase), snapshot(settings.database()) as session:
-                sealed.write(output, passphrase, _records(session, created))
-            output.flush()
-            os.fsync(output.fileno())
-        os.link(partial, file)  # never over an older backup
-        _sync(file.parent)
-    except FileExistsError:
-        raise StartupError(f"{file} exists already: it is never overwritten") from None
-    except OSError as error:
-        raise StartupError(f"cannot write {file}: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(file) as output, wiped(passphrase), snapshot(settings.database()) as session:
+        sealed.write(output, passphrase, _records(session, created))
     in_database(settings.database(), lambda s: audit.record(s, "backed-up", stated=created))
     typer.echo(f"{file}: {file.stat().st_size} bytes, as of {timestamp(created)}.")
 
@@ -240,11 +226,3 @@ def _passphrase(file: Path) -> bytearray:
     if len(passphrase) < 16:
         raise StartupError("the passphrase must have 16 characters or more: `openssl rand -base64 32`")
     return passphrase
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -154,16 +154,16 @@ def open_(
     ring.choose(directory, now)
     keys = ring[owner]
     handle = _reserve(out)  # before the record: a file that cannot be written is found out first
-    with handle:
-        try:
-            opening = _refusing(
-                settings, lambda s: break_glass.record(s, directory, keys, message, approvals, now)
-            )
-        except BaseException:
-            out.unlink(missing_ok=True)
-            raise
-        # From here on it is on record, and the sender will be told, whatever happens to us.
-        missing = _hand_over(settings, handle, opening, ring, directory, out)
+    try:
+        opening = _refusing(
+            settings, lambda s: break_glass.record(s, directory, keys, message, approvals, now)
+        )
+    except BaseException:
+        handle.close()
+        out.unlink(missing_ok=True)
+        raise
+    # From here on it is on record, and the sender will be told, whatever happens to us.
+    missing = _hand_over(settings, handle, opening, ring, directory, out)
     typer.echo(
         f"{out}: message {message} of {owner}, approved by {', '.join(opening.roles)}."
         " The sender is told; the audit log has it. The message still waits for its own system."
@@ -175,23 +175,26 @@ def open_(
 def _hand_over(
     settings: Settings, handle: IO[bytes], opening: Opening, ring: KeyRing, directory: Directory, out: Path
 ) -> int:
-    """Decrypt into the file; how many attachments are not whole."""
-    keys = ring[opening.request.agency]
+    """Decrypt into the file, and close it; how many attachments are not whole. A part of it is not left."""
+    keys, whole = ring[opening.request.agency], False
     try:
-        with snapshot(settings.database()) as session:
+        # Closing writes too, what is still in the buffer: a disk may be full by then.
+        with handle, snapshot(settings.database()) as session:
             missing = write_opened(handle, session, opening, keys, directory.verify_key, Registry.load())
-        handle.flush()
-        os.fsync(handle.fileno())
+            handle.flush()
+            os.fsync(handle.fileno())
+        whole = True
     except RefusedByPeer as error:
-        out.unlink(missing_ok=True)
         fail(f"on record, but the message does not open any more: {error.reason.value}", Exit.REFUSED)
     except (OSError, StartupError) as error:
-        out.unlink(missing_ok=True)
         why = error.strerror if isinstance(error, OSError) else error
         fail(
             f"on record, but not written to {out}: {why}; run it again, it is recorded again",
             Exit.UNAVAILABLE,
         )
+    finally:
+        if not whole:
+            out.unlink(missing_ok=True)
     return missing
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from gateway.cli.common import Exit, Json, fail, show
-from gateway.config.secrets import split_password, with_password
+from gateway.config.secrets import url_parts, with_password
 from gateway.directory import file as directory_file
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
@@ -165,11 +165,17 @@ def broker_dead_letters(
 
 def _login(url: str, password_file: Path | None, ca: Path | None) -> tuple[str, ssl.SSLContext | None]:
     """The URL with its password, and how to speak TLS. Raises StartupError."""
-    if split_password(url)[1]:
-        raise StartupError("--url takes no password, others could see it: use --password-file")
     need_tls("--url", url)
+    try:
+        parts = url_parts(url)
+    except ValueError as error:
+        raise StartupError(f"--url is {error}") from None
+    if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
+        raise StartupError("--url must begin with amqp:// or amqps://, and name the broker")
+    if parts.password:
+        raise StartupError("--url takes no password, others could see it: use --password-file")
     full = with_password(url, password_file) if password_file else url
-    return full, broker_context(ca) if url.startswith("amqps://") else None
+    return full, broker_context(ca) if parts.scheme == "amqps" else None
 
 
 def _declare(directory: Path, url: str, password_file: Path | None, ca: Path | None) -> None:

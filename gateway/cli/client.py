@@ -189,7 +189,8 @@ def _ask(url: str, token_file: Path, work: Callable[[Client], Awaitable[T]], ret
     except ApiProblem as problem:
         where = "".join(f"; {one.pointer}: {one.rule}" for one in problem.problems)
         code = Exit.UNAVAILABLE if problem.status in {429, 503} else Exit.REFUSED
-        fail(f"{problem.title} ({problem.code}){where}. {problem.hint}", code)
+        title = problem.title or f"{url} answered {problem.status}: is it a node's API?"
+        fail(f"{title} ({problem.code}){where}. {problem.hint}".rstrip(), code)
     except Unreachable:
         again = f"; {retry}" if retry else ""
         fail(f"the node at {url} does not answer: is it running?{again}", Exit.UNAVAILABLE)

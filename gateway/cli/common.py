@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Collection
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, BinaryIO, NoReturn
 
 import typer
 
@@ -44,6 +47,34 @@ def read_token(path: Path) -> str:
         raise StartupError(
             f"cannot read the token file {path}; `gateway token create` makes a token"
         ) from None
+
+
+@contextmanager
+def new_file(file: Path) -> Iterator[BinaryIO]:
+    """A new file, for its owner's eyes: there, whole and on disk, when the block ends well, or not at all.
+
+    Raises StartupError.
+    """
+    try:
+        # Under a name of its own: two commands at once do not write into one file, and no link is followed.
+        descriptor, partial = tempfile.mkstemp(".partial", f".{file.name}.", file.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as output:
+                yield output
+                output.flush()
+                os.fsync(output.fileno())
+            os.link(partial, file)  # never over an older file
+        finally:
+            Path(partial).unlink()
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        raise StartupError(f"{file} exists already: it is never overwritten") from None
+    except OSError as error:
+        raise StartupError(f"cannot write {file}: {error.strerror}") from None
 
 
 def timestamp(at: int) -> str:

@@ -45,7 +45,7 @@ def key(
 
     private, public = people.new_key(file, passphrase_file)
     keyid = repository.keyid(private)
-    Path(f"{file}.pub").write_text(json.dumps({"keyid": keyid, "ed25519": public}, indent=1) + "\n", "utf-8")
+    people.hand_out(file, {"keyid": keyid, "ed25519": public})
     typer.echo(f"key {keyid}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +31,6 @@ def key(
 ) -> None:
     """Make an operator's key. Each person makes and keeps their own; the node knows the public half."""
     _, public = people.new_key(file, passphrase_file)
-    Path(f"{file}.pub").write_text(json.dumps({"ed25519": public}, indent=1) + "\n", "utf-8")
+    people.hand_out(file, {"ed25519": public})
     typer.echo("# For gateway.toml; write the person's name and what they may approve:")
     typer.echo(f'[[operators]]\nid = ""\npublic = "{public}"\nmay = ["destroy-key", "export-key"]')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -33,21 +33,48 @@ RequestFile = Annotated[Path, typer.Argument(metavar="FILE", help="The request's
 
 def new_key(file: Path, passphrase_file: Path) -> tuple[Any, str]:
     """Make a private key in a new file: the key, and its public half in base64. Raises StartupError."""
-    if file.exists():
-        raise StartupError(f"{file} exists already: it is never overwritten")
+    for one in (file, public_file(file)):
+        if one.exists():
+            raise StartupError(f"{one} exists already: it is never overwritten")
     pem, private = governance.new_key(_passphrase(passphrase_file))
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(pem)
-    except OSError as error:
-        raise StartupError(f"cannot write {file}: {error.strerror}") from None
+    _write_new(file, pem, 0o600)
     return private, base64.b64encode(governance.raw(private.public_key())).decode()
 
 
+def public_file(file: Path) -> Path:
+    """Where the public half of a key goes."""
+    return Path(f"{file}.pub")
+
+
+def hand_out(file: Path, document: Mapping[str, str]) -> None:
+    """Write the public half of a new key beside it. Raises StartupError."""
+    _write_new(public_file(file), (json.dumps(document, indent=1) + "\n").encode(), 0o666)
+
+
+def _write_new(file: Path, data: bytes, mode: int) -> None:
+    """Write a file that is not there yet, to disk, or leave nothing of it. Raises StartupError."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except FileExistsError:
+        raise StartupError(f"{file} exists already: it is never overwritten") from None
+    except OSError as error:
+        raise StartupError(f"cannot write {file}: {error.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        raise StartupError(f"cannot write {file}: {error.strerror}") from None
+
+
 def load_key(file: Path, passphrase_file: Path) -> Any:
-    """The private key in a file. Raises StartupError."""
-    return governance.load_key(read_bytes(file), _passphrase(passphrase_file))
+    """The private key in a file that its owner alone can read. Raises StartupError."""
+    pem = read_bytes(file)
+    if file.stat().st_mode & 0o077:
+        raise StartupError(f"{file} can be read by others: chmod 600 it")
+    return governance.load_key(pem, _passphrase(passphrase_file))
 
 
 def own_key(file: Path, passphrase_file: Path) -> SigningKey:
@@ -66,13 +93,7 @@ def public_key(file: Path) -> bytes:
 
 def new_request(file: Path, approval: bytes) -> None:
     """Make the file of a request with its first approval. Raises StartupError."""
-    try:
-        with file.open("x", encoding="utf-8") as handle:
-            handle.write(_text([approval]))
-    except FileExistsError:
-        raise StartupError(f"{file} exists already: it is never overwritten") from None
-    except OSError as error:
-        raise StartupError(f"cannot write {file}: {error.strerror}") from None
+    _write_new(file, _text([approval]).encode(), 0o666)
 
 
 def read_request(file: Path) -> list[bytes]:

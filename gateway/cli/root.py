@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Final
 
 import typer
 
-from gateway import __version__
+from gateway import __version__, hardening
 from gateway.cli.common import Exit
 from gateway.errors import StartupError
+from gateway.observability import faults
 
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as shells have it."""
 COMMANDS: Final = {
     "setup": ("init", "token", "directory", "config"),
     "broker": ("broker",),
@@ -63,6 +67,10 @@ def _root(
 
 def main() -> None:
     """Run a command; whatever goes wrong is one clear line on standard error."""
+    hardening.no_dumps()  # most commands hold a key, a passphrase or a message at some moment
+    faults.take_over()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     try:
         build(next((one for one in sys.argv[1:] if not one.startswith("-")), ""))()
     except StartupError as error:
@@ -70,9 +78,12 @@ def main() -> None:
         sys.exit(Exit.USAGE)
     except BrokenPipeError:
         sys.exit(Exit.REFUSED)
+    except KeyboardInterrupt:  # while modules load: later the command line's library answers it
+        sys.exit(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last resort: a traceback could show what it must not
-        from gateway.observability import logs  # noqa: PLC0415 - needed in a fault only
-
-        logs.configure(sys.stderr)
-        logs.get_logger().error("internal-error", part="command", exc=error)
+        if isinstance(error, OSError) and isinstance(error.filename, str):
+            # No right to look into a folder, a name too long: a path that somebody gave.
+            print(f"gateway: cannot use {error.filename}: {error.strerror}", file=sys.stderr)
+            sys.exit(Exit.USAGE)
+        faults.report(error)
         sys.exit(Exit.INTERNAL)

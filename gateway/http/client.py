@@ -142,10 +142,11 @@ class Client:
             )
         headers = self._headers | arguments.pop("headers", {})
         try:
+            # A redirection would carry the message, in clear, to wherever it points: our API knows none.
             async with self._session.request(
-                method, self._url + path, headers=headers, **arguments
+                method, self._url + path, headers=headers, allow_redirects=False, **arguments
             ) as answer:
-                if answer.status >= 400:
+                if answer.status >= 300:
                     raise await _problem(answer)
                 yield answer
         except (aiohttp.ClientError, TimeoutError, ConnectionError):

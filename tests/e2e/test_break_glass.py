@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import sqlite3
 import stat
 import subprocess
@@ -59,6 +60,7 @@ class People:
         publics = []
         for name in (*ROLES, "stranger"):
             pem, key = governance.new_key(SECRET)
+            (self.folder / f"{name}.key").touch(mode=0o600)
             (self.folder / f"{name}.key").write_bytes(pem)
             publics.append((name, governance.raw(key.public_key())))
         return BreakGlass(2, tuple(publics[:-1]))
@@ -386,7 +388,8 @@ async def test_a_message_whose_attachment_is_on_its_way_opens_without_it(
 
 KILLED = """
 import os, sys
-from gateway.cli import break_glass, main
+from gateway.cli import break_glass
+from gateway.cli.root import main
 break_glass.write_opened = lambda *a, **k: os.kill(os.getpid(), 9)
 sys.argv[0] = "gateway"
 main()
@@ -447,6 +450,32 @@ async def test_a_full_disk_is_told_and_the_opening_stays_on_record(
         broken.setattr("gateway.cli.break_glass.write_opened", full)
         code, text = await in_thread(opened, world, file, out)
     assert (code, "on record" in text, text.count("\n"), out.exists()) == (3, True, 1, False), text
+    await until(lambda: notices(world, message_id), "the notice")
+
+
+@pytest.mark.parametrize("what", ["a disk that fills up", "Ctrl-C"])
+async def test_what_stops_half_way_leaves_no_part_of_the_message(
+    world: World, people: People, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    pdf = File("a.pdf", "application/pdf", os.urandom(100_000))
+    message_id = await waits(world, attachments=[pdf])
+    file = await in_thread(ask, world, people, message_id)
+    out = people.folder / "out.zip"
+
+    def full(path: Path) -> Any:
+        path.touch()
+        return Path("/dev/full").open("wb")  # which the command closes, and that fails as well
+
+    def interrupted(*arguments: object) -> bool:
+        raise KeyboardInterrupt
+
+    if what == "Ctrl-C":
+        monkeypatch.setattr("gateway.engine.opened_file._attachment", interrupted)
+    else:
+        monkeypatch.setattr("gateway.cli.break_glass._reserve", full)
+    code, text = await in_thread(opened, world, file, out)
+    assert (code, out.exists()) == (130 if what == "Ctrl-C" else 3, False), text
+    assert text.count("\n") == 1 or what == "Ctrl-C"
     await until(lambda: notices(world, message_id), "the notice")
 
 
