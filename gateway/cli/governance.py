@@ -114,13 +114,13 @@ def rotate(
 def sign(folder: Repo, key_file: KeyFile, passphrase_file: Passphrase) -> None:
     """Sign what is staged. Look at it first: `gateway directory diff`."""
     repository, made = _repository(folder)
-    _staged(repository.sign(_private(key_file, passphrase_file), made.now()))
+    _staged(repository.sign(people.load_key(key_file, passphrase_file), made.now()))
 
 
 def publish(folder: Repo, key_file: KeyFile, passphrase_file: Passphrase) -> None:
     """Publish what enough have signed, and renew the dates. Repeat it weekly: nodes refuse a stale mirror."""
     repository, made = _repository(folder)
-    private = _private(key_file, passphrase_file)
+    private = people.load_key(key_file, passphrase_file)
     typer.echo(f"version {repository.publish(private, made.now())} is published in {folder}.")
 
 
@@ -200,16 +200,6 @@ def _repository(folder: Path) -> tuple[Repository, Any]:
 def _staged(found: Sequence[Staged]) -> None:
     for one in found:
         typer.echo(f"{one.role} version {one.version}: {one.signed} of {one.threshold} signatures")
-
-
-def _private(file: Path, passphrase_file: Path) -> Any:
-    try:
-        reached = file.stat().st_mode & 0o077
-    except OSError as error:
-        raise StartupError(f"cannot read {file}: {error.strerror}") from None
-    if reached:
-        raise StartupError(f"{file} can be reached by others: chmod 600 it")
-    return people.load_key(file, passphrase_file)
 
 
 def _public(made: Any, file: Path) -> Any:
