@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class FileKeyStore:
         """Make an agency's keys. Raises StartupError rather than overwrite any."""
         if not AGENCY_ID.fullmatch(agency):
             raise StartupError("an agency identifier is lower-case letters, digits and hyphens")
-        with self._made() as (signing, opening):
+        with self._made(agency) as (signing, opening):
             # A link is atomic and fails if the name is taken, where a rename would overwrite.
             self._write(agency, key_document.new(agency, now, signing, opening), os.link)
         return self.load(agency)
@@ -136,7 +137,7 @@ class FileKeyStore:
             before = self._agency_keys(agency, document)
             if any(one.starts > now for one in before.dates.values()):
                 raise StartupError(f"keys of {agency} are pending already: rotate again once they are active")
-            with self._made() as (signing, opening):
+            with self._made(agency) as (signing, opening):
                 changed = key_document.add(document, signing, opening, now=now, starts=starts)
                 self._write(agency, changed, replace_and_wipe)
         return self.load(agency)
@@ -147,7 +148,6 @@ class FileKeyStore:
         Whether the key may go is for the caller to know. Raises StartupError.
         """
         with self._changing(agency):
-            self._sweep(agency)
             document = self._open(agency, self._file(agency))
             keys = self._agency_keys(agency, document)
             if kid in keys.dates:
@@ -194,7 +194,7 @@ class FileKeyStore:
             self._token.check()
 
     @contextmanager
-    def _made(self) -> Iterator[tuple[Row, list[Row]]]:
+    def _made(self, agency: AgencyId) -> Iterator[tuple[Row, list[Row]]]:
         """Rows of new keys; of the opening ones the strongest comes last. If it fails they go again."""
         holder: KeyHolder = TokenHolder(self._opened_token()) if self._open_token else self._in_file
         rows: list[Row] = []
@@ -205,8 +205,18 @@ class FileKeyStore:
             yield rows[0], rows[1:]
         except BaseException:
             for row in rows:
-                holder.destroy(row)
+                if not self._may_name(agency, row):
+                    holder.destroy(row)
             raise
+
+    def _may_name(self, agency: AgencyId, row: Row) -> bool:
+        """Whether the file counts on this key: it may be in its place though a step after that failed."""
+        if not self._path(agency).exists():
+            return False
+        try:
+            return row in key_document.made(self._open(agency, self._file(agency)))
+        except (StartupError, KeyError, TypeError):
+            return True  # a key too many does no harm
 
     def _holder_of(self, row: Row) -> KeyHolder:
         return TokenHolder(self._opened_token()) if IN_TOKEN in row else self._in_file
@@ -223,15 +233,19 @@ class FileKeyStore:
         """Alone while a file is changed, so that no change undoes another. Raises StartupError."""
         path = self._path(agency)
         try:
-            owner = path.stat().st_uid
+            status = path.lstat()
             folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise StartupError(f"cannot change the keys {path}: {error.strerror}") from None
         try:
             # The new file will be ours: one that the node cannot read would leave it without the new keys.
-            if owner != os.geteuid():
+            if status.st_uid != os.geteuid():
                 raise StartupError(f"the keys {path} are another user's: run as the user who owns the file")
+            # The link would be replaced, and what it leads to kept, with keys that were to be destroyed.
+            if stat.S_ISLNK(status.st_mode):
+                raise StartupError(f"the keys {path} are a link, which cannot be changed: put the file there")
             fcntl.flock(folder, fcntl.LOCK_EX)
+            self._sweep(agency)
             yield
         finally:
             os.close(folder)
