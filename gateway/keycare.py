@@ -102,8 +102,8 @@ def check_destroyable(settings: Settings, agency: AgencyId, kid: bytes, now: int
         before = directory.sealing_key(agency, now - overlap, [row.suite])
         if before is not None and before.kid == kid:
             raise StartupError(
-                "by the directory peers sealed to this key less than times.keys_retire ago: what is on its way"
-                " to it would be lost"
+                "by the directory peers sealed to this key less than times.keys_retire ago: what is on its"
+                " way to it would be lost"
             )
     if settings.node.directory_mirror and _is_listed(directory, agency, kid, now):
         raise StartupError(

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 import uvloop
 
-from gateway import config, hardening
+from gateway import config
 from gateway.cli.common import Exit, Json, NodeFolder
 
 
@@ -45,7 +45,6 @@ def run(
     from gateway.node import Node  # noqa: PLC0415 - the other commands start without loading a node
     from gateway.observability import logs  # noqa: PLC0415
 
-    hardening.no_dumps()
     settings = config.load(node).with_ports(port, admin_port)
     logs.configure(sys.stderr, log_level.value)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import typer
 
-from gateway import __version__
+from gateway import __version__, hardening
 from gateway.cli.common import Exit
 from gateway.errors import StartupError
 
@@ -63,6 +63,7 @@ def _root(
 
 def main() -> None:
     """Run a command; whatever goes wrong is one clear line on standard error."""
+    hardening.no_dumps()  # not a node alone has keys and messages in its memory
     try:
         build(next((one for one in sys.argv[1:] if not one.startswith("-")), ""))()
     except StartupError as error:

@@ -75,6 +75,8 @@ def with_password(url: str, password_file: Path) -> str:
         password = password_file.read_text("utf-8").strip()
     except OSError as error:
         raise StartupError(f"cannot read the password file {password_file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise StartupError(f"the password file {password_file} is not text") from None
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else (parts.hostname or "")
     user = parts.username or ("guest" if parts.scheme.startswith("amqp") else "gateway")

@@ -365,6 +365,11 @@ def test_with_a_mirror_whoever_keeps_the_directory_takes_the_key_out_first(
     assert file.read_bytes() == listed
 
 
+def test_a_persons_key_that_others_can_read_is_refused(scene: Scene) -> None:
+    (scene.people.folder / "ada").chmod(0o640)
+    refused(scene, scene.ask, "ada can be read by others: chmod 600 it")
+
+
 def test_a_wrong_passphrase_is_one_line(scene: Scene) -> None:
     (scene.people.folder / "passphrase").write_bytes(b"not what it was at all")
     code, said = scene.ask()
