@@ -135,7 +135,9 @@ class HttpSection(Section):
     cert_file: Path | None = Field(
         None, description="Our certificate, PEM: with it the API answers over HTTPS only, TLS 1.2 or 1.3."
     )
-    key_file: Path | None = Field(None, description="Its private key, PEM, not encrypted.")
+    key_file: Path | None = Field(
+        None, description="Its private key (file of mode 0600), PEM, not encrypted."
+    )
     client_ca_file: Path | None = Field(
         None, description="Authorities, PEM: only who has a certificate of one of them may connect."
     )
@@ -170,7 +172,9 @@ class TransportSection(Section):
     cert_file: Path | None = Field(
         None, description="Our certificate, PEM: the broker account is the one its CN names (EXTERNAL)."
     )
-    key_file: Path | None = Field(None, description="Its private key, PEM, not encrypted.")
+    key_file: Path | None = Field(
+        None, description="Its private key (file of mode 0600), PEM, not encrypted."
+    )
     user_id: bool = Field(
         True,
         description="State the account that `url` names on each message; the broker refuses a forged one.",
