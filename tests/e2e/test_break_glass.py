@@ -59,6 +59,7 @@ class People:
         publics = []
         for name in (*ROLES, "stranger"):
             pem, key = governance.new_key(SECRET)
+            (self.folder / f"{name}.key").touch(0o600)
             (self.folder / f"{name}.key").write_bytes(pem)
             publics.append((name, governance.raw(key.public_key())))
         return BreakGlass(2, tuple(publics[:-1]))
@@ -386,7 +387,8 @@ async def test_a_message_whose_attachment_is_on_its_way_opens_without_it(
 
 KILLED = """
 import os, sys
-from gateway.cli import break_glass, main
+from gateway.cli import break_glass
+from gateway.cli.root import main
 break_glass.write_opened = lambda *a, **k: os.kill(os.getpid(), 9)
 sys.argv[0] = "gateway"
 main()
