@@ -32,8 +32,8 @@ from gateway.protocol.suites import STRONGEST_FIRST
 if TYPE_CHECKING:
     from gateway.crypto.token import Token
 
-LARGEST = 1024 * 1024
-"""Bytes of a key file."""
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a key file: a hybrid key's tombstone has two thousand, and keys may change every day for years."""
 _DAMAGED = "are damaged: restore the file from a backup"
 
 
@@ -102,11 +102,14 @@ class FileKeyStore:
         path = self._path(agency)
         if self._passphrase is not None:
             document = protected.protect(document, self._passphrase, agency)
+        text = json.dumps(document, indent=2) + "\n"
+        if len(text) > LARGEST:  # it is ASCII
+            raise StartupError(f"{path} would be larger than any key file: nothing is changed")
         # Random, so that what a crash left behind is never in the way; no `.json`, so that it is never read.
         temporary = path.with_suffix(f".{os.urandom(8).hex()}.new")
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(temporary, json.dumps(document, indent=2) + "\n")
+            write_private(temporary, text)
             place(temporary, path)
             sync_folder(self._directory)
         except FileExistsError:
@@ -284,11 +287,12 @@ class FileKeyStore:
         try:
             with path.open("rb") as file:
                 # Of the open file, not the name: nobody can exchange one for the other in between.
-                if os.fstat(file.fileno()).st_mode & 0o077:
+                status = os.fstat(file.fileno())
+                if status.st_mode & 0o077:
                     raise StartupError(
                         f"{path} can be read by others: make new keys if anybody may have, else chmod 600 it"
                     )
-                return json.loads(file.read(LARGEST))
+                return json.loads(file.read(min(LARGEST, status.st_size)))
         except FileNotFoundError:
             raise StartupError(f"no keys of {agency} at {path}: make them with `gateway init`") from None
         except OSError as error:

@@ -121,6 +121,16 @@ def test_a_session_that_ended_is_begun_anew(token: Token) -> None:
     assert token.usable
 
 
+def test_a_key_of_another_use_is_refused(token: Token) -> None:
+    """A key file in which one row names another's key."""
+    signing_id, signing = token.make_signing(SUITE_ESP256)
+    opening_id, opening = token.make_opening(SUITE_P256)
+    with pytest.raises(StartupError, match=f"no key {signing_id.hex()}"):
+        token.opening(signing_id, opening.public)
+    with pytest.raises(StartupError, match=opening_id.hex()):
+        token.signing(opening_id, signing.public)
+
+
 def test_a_token_that_is_away_is_unavailable_and_comes_back(soft: softhsm.SoftToken) -> None:
     token = Token(soft.module, "other", softhsm.PIN.encode())
     _, signing = token.make_signing(SUITE_ESP256)
