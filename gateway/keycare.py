@@ -97,6 +97,14 @@ def check_destroyable(settings: Settings, agency: AgencyId, kid: bytes, now: int
     listed = [directory.sealing_key(agency, now), directory.sealing_key(agency, now, [row.suite])]
     if listed[0] is None or any(key is not None and key.kid == kid for key in listed):
         raise StartupError("by the directory peers still seal to this key: a newer one must be listed")
+    if row.state is KeyState.RETIRED:
+        # The key file says when the new key was to take over; the directory may have had it later.
+        before = directory.sealing_key(agency, now - overlap, [row.suite])
+        if before is not None and before.kid == kid:
+            raise StartupError(
+                "by the directory peers sealed to this key less than times.keys_retire ago: what is on its"
+                " way to it would be lost"
+            )
     if settings.node.directory_mirror and _is_listed(directory, agency, kid, now):
         raise StartupError(
             "the directory still lists this key as in force: the next `gateway keys rotate --proposal` asks"

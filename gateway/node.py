@@ -101,7 +101,9 @@ class Node:
         self._backlog = Backlog(self.parts)
         self._publisher = Publisher(self.parts, self._backlog)
         self._receipts = ReceiptSender(self.parts)
-        self._mailbox = Mailbox(self.parts, self._receipts)
+        self._auditor = Auditor(self.parts, settings.model_dump_json(exclude={"base"}).encode())
+        watch = DirectoryWatch(self.parts, self._auditor)
+        self._mailbox = Mailbox(self.parts, self._receipts, watch)
         self._notes = NoteSender(self.parts)
         self._recall = Recall(self.parts, self._notes, self._receipts)
         self._reconciler = Reconciler(self.parts, self._notes, self._receipts, self._mailbox.ring)
@@ -115,8 +117,6 @@ class Node:
             witness.SHOW: self._witness.take_shown,
             witness.CONFIRM: self._witness.take_confirmed,
         }
-        self._auditor = Auditor(self.parts, settings.model_dump_json(exclude={"base"}).encode())
-        watch = DirectoryWatch(self.parts, self._auditor)
         self._arrivals = Arrivals(self.parts, self._receipts, handlers, self._mailbox.ring, watch)
         self._ticker = Ticker(
             self.parts,

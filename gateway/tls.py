@@ -78,9 +78,10 @@ def _trusting(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def _show(context: ssl.SSLContext, cert_file: Path, key_file: Path | None) -> None:
+    key = key_file or cert_file  # it may stand beside the certificate
     try:
-        if key_file is not None and key_file.stat().st_mode & 0o077:
-            raise StartupError(f"{key_file} can be read by others: chmod 600 it")
+        if key.stat().st_mode & 0o077:
+            raise StartupError(f"{key} can be read by others: chmod 600 it")
         # An encrypted key would ask at the terminal; a node has none.
         context.load_cert_chain(cert_file, key_file, password=lambda: "")
     except (OSError, ssl.SSLError) as error:

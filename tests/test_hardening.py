@@ -44,6 +44,20 @@ def test_the_process_says_that_it_may_not_be_dumped() -> None:
     assert done.stdout.strip() == "(0, 0) 0"
 
 
+def test_so_does_every_command() -> None:
+    """Those of operators and governors hold private keys, and what is opened in an emergency."""
+    script = (
+        "import ctypes, resource, sys\n"
+        "from gateway.cli.root import main\n"
+        "sys.argv = ['gateway', '--version']\n"
+        "try:\n    main()\n"
+        "finally:\n"
+        "    print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "(0, 0) 0"
+
+
 def test_a_node_runs_without_core_dumps(tmp_path: Path) -> None:
     nodes = start_pair(tmp_path)
     try:
@@ -184,6 +198,24 @@ def test_nothing_checks_no_certificate() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.keyword) and node.arg in {"ssl", "verify", "verify_ssl"}:
                 assert not (isinstance(node.value, ast.Constant) and node.value.value is False), path
+
+
+def test_a_private_key_of_tls_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("node")
+    both = tmp_path / "both.pem"
+    both.touch(0o600)
+    both.write_bytes(pair.cert.read_bytes() + pair.key.read_bytes())
+    server_context(pair.cert, pair.key, None)
+    broker_context(None, both)
+    for file in (pair.key, both):
+        file.chmod(0o640)
+    for use in (
+        lambda: server_context(pair.cert, pair.key, None),
+        lambda: broker_context(None, pair.cert, pair.key),
+        lambda: broker_context(None, both),
+    ):
+        with pytest.raises(StartupError, match="can be read by others: chmod 600 it"):
+            use()
 
 
 def test_no_secret_is_read_from_the_environment() -> None:

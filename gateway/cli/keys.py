@@ -146,6 +146,7 @@ def rotate(
         typer.Option(
             help="Seconds until the new keys are used: longer than any peer takes to see a new directory.",
             min=0,
+            max=366 * 24 * 3600,
         ),
     ] = 600,
     proposal: Proposal = None,

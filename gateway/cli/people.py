@@ -19,7 +19,7 @@ from gateway.errors import StartupError
 FORMAT: Final = "referral-gateway-request"
 VERSION: Final = 1
 LARGEST: Final = 64 * 1024
-"""Bytes of a request's file."""
+"""Bytes of a request's file, or a key's."""
 
 By = Annotated[
     Path,
@@ -70,10 +70,14 @@ def _write_new(file: Path, data: bytes, mode: int) -> None:
 
 
 def load_key(file: Path, passphrase_file: Path) -> Any:
-    """The private key in a file that its owner alone can read. Raises StartupError."""
-    pem = read_bytes(file)
-    if file.stat().st_mode & 0o077:
-        raise StartupError(f"{file} can be read by others: chmod 600 it")
+    """The private key in a file that nobody else can read. Raises StartupError."""
+    try:
+        with file.open("rb") as handle:
+            if os.fstat(handle.fileno()).st_mode & 0o077:
+                raise StartupError(f"{file} can be read by others: chmod 600 it")
+            pem = handle.read(LARGEST)
+    except OSError as error:
+        raise StartupError(f"cannot read {file}: {error.strerror}") from None
     return governance.load_key(pem, _passphrase(passphrase_file))
 
 

@@ -154,6 +154,14 @@ def tombstones(document: Any) -> Iterator[tuple[bytes, Row]]:
         yield _public(row).kid, row
 
 
+def made(document: Any) -> list[Row]:
+    """The rows of its keys, as their holders made them. Raises KeyError, TypeError when damaged."""
+    return [
+        {name: value for name, value in row.items() if name not in {"created", "starts"}}
+        for row in _rows(_dated(document))
+    ]
+
+
 def in_token(document: Any) -> bool:
     """Whether a secret is somewhere else than in this document."""
     return any(IN_TOKEN in row for row in _rows(_dated(document)))

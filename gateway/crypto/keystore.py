@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +32,8 @@ from gateway.protocol.suites import STRONGEST_FIRST
 if TYPE_CHECKING:
     from gateway.crypto.token import Token
 
-LARGEST = 1024 * 1024
-"""Bytes of a key file."""
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a key file: a hybrid key's tombstone has two thousand, and keys may change every day for years."""
 _DAMAGED = "are damaged: restore the file from a backup"
 
 
@@ -69,7 +70,7 @@ class FileKeyStore:
         """Make an agency's keys. Raises StartupError rather than overwrite any."""
         if not AGENCY_ID.fullmatch(agency):
             raise StartupError("an agency identifier is lower-case letters, digits and hyphens")
-        with self._made() as (signing, opening):
+        with self._made(agency) as (signing, opening):
             # A link is atomic and fails if the name is taken, where a rename would overwrite.
             self._write(agency, key_document.new(agency, now, signing, opening), os.link)
         return self.load(agency)
@@ -101,11 +102,14 @@ class FileKeyStore:
         path = self._path(agency)
         if self._passphrase is not None:
             document = protected.protect(document, self._passphrase, agency)
+        text = json.dumps(document, indent=2) + "\n"
+        if len(text) > LARGEST:  # it is ASCII
+            raise StartupError(f"{path} would be larger than any key file: nothing is changed")
         # Random, so that what a crash left behind is never in the way; no `.json`, so that it is never read.
         temporary = path.with_suffix(f".{os.urandom(8).hex()}.new")
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(temporary, json.dumps(document, indent=2) + "\n")
+            write_private(temporary, text)
             place(temporary, path)
             sync_folder(self._directory)
         except FileExistsError:
@@ -136,7 +140,7 @@ class FileKeyStore:
             before = self._agency_keys(agency, document)
             if any(one.starts > now for one in before.dates.values()):
                 raise StartupError(f"keys of {agency} are pending already: rotate again once they are active")
-            with self._made() as (signing, opening):
+            with self._made(agency) as (signing, opening):
                 changed = key_document.add(document, signing, opening, now=now, starts=starts)
                 self._write(agency, changed, replace_and_wipe)
         return self.load(agency)
@@ -147,7 +151,6 @@ class FileKeyStore:
         Whether the key may go is for the caller to know. Raises StartupError.
         """
         with self._changing(agency):
-            self._sweep(agency)
             document = self._open(agency, self._file(agency))
             keys = self._agency_keys(agency, document)
             if kid in keys.dates:
@@ -194,7 +197,7 @@ class FileKeyStore:
             self._token.check()
 
     @contextmanager
-    def _made(self) -> Iterator[tuple[Row, list[Row]]]:
+    def _made(self, agency: AgencyId) -> Iterator[tuple[Row, list[Row]]]:
         """Rows of new keys; of the opening ones the strongest comes last. If it fails they go again."""
         holder: KeyHolder = TokenHolder(self._opened_token()) if self._open_token else self._in_file
         rows: list[Row] = []
@@ -205,8 +208,18 @@ class FileKeyStore:
             yield rows[0], rows[1:]
         except BaseException:
             for row in rows:
-                holder.destroy(row)
+                if not self._may_name(agency, row):
+                    holder.destroy(row)
             raise
+
+    def _may_name(self, agency: AgencyId, row: Row) -> bool:
+        """Whether the file counts on this key: it may be in its place though a step after that failed."""
+        if not self._path(agency).exists():
+            return False
+        try:
+            return row in key_document.made(self._open(agency, self._file(agency)))
+        except (StartupError, KeyError, TypeError):
+            return True  # a key too many does no harm
 
     def _holder_of(self, row: Row) -> KeyHolder:
         return TokenHolder(self._opened_token()) if IN_TOKEN in row else self._in_file
@@ -223,15 +236,19 @@ class FileKeyStore:
         """Alone while a file is changed, so that no change undoes another. Raises StartupError."""
         path = self._path(agency)
         try:
-            owner = path.stat().st_uid
+            status = path.lstat()
             folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise StartupError(f"cannot change the keys {path}: {error.strerror}") from None
         try:
             # The new file will be ours: one that the node cannot read would leave it without the new keys.
-            if owner != os.geteuid():
+            if status.st_uid != os.geteuid():
                 raise StartupError(f"the keys {path} are another user's: run as the user who owns the file")
+            # The link would be replaced, and what it leads to kept, with keys that were to be destroyed.
+            if stat.S_ISLNK(status.st_mode):
+                raise StartupError(f"the keys {path} are a link, which cannot be changed: put the file there")
             fcntl.flock(folder, fcntl.LOCK_EX)
+            self._sweep(agency)
             yield
         finally:
             os.close(folder)
@@ -270,11 +287,12 @@ class FileKeyStore:
         try:
             with path.open("rb") as file:
                 # Of the open file, not the name: nobody can exchange one for the other in between.
-                if os.fstat(file.fileno()).st_mode & 0o077:
+                status = os.fstat(file.fileno())
+                if status.st_mode & 0o077:
                     raise StartupError(
                         f"{path} can be read by others: make new keys if anybody may have, else chmod 600 it"
                     )
-                return json.loads(file.read(LARGEST))
+                return json.loads(file.read(min(LARGEST, status.st_size)))
         except FileNotFoundError:
             raise StartupError(f"no keys of {agency} at {path}: make them with `gateway init`") from None
         except OSError as error:

@@ -193,7 +193,7 @@ class Token:
         """For whoever waits at a terminal. Raises StartupError."""
         try:
             return what()
-        except (NoSuchKey, MultipleObjectsReturned):
+        except (NoSuchKey, MultipleObjectsReturned, AttributeError):  # AttributeError: not for this use
             raise StartupError(
                 f"token {self._label} has no key {key_id.hex()}: is it another token?"
             ) from None

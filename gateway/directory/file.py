@@ -50,7 +50,7 @@ class DirectoryFile:
     def __init__(self, path: Path, on_refused: Callable[[], None] = lambda: None) -> None:
         self._path = path
         self._on_refused = on_refused
-        self._seen = self._stamp()
+        self._seen = self._refused = self._stamp()
         self._current = load(path)
 
     @property
@@ -59,16 +59,21 @@ class DirectoryFile:
         return self._current
 
     def refresh(self) -> bool:
-        """Read the file again if it changed. A file that is gone or not valid is refused and reported."""
-        stamp = self._stamp()
+        """Read the file again if it changed. A file that is gone or not valid is refused and reported once.
+
+        It is tried again at each look: what kept us from reading it may pass by itself.
+        """
+        stamp, refused = self._stamp(), self._refused
+        self._refused = stamp
         if stamp == self._seen:
             return False
-        self._seen = stamp
         try:
             self._current = load(self._path)
         except StartupError:
-            self._on_refused()
+            if stamp != refused:
+                self._on_refused()
             return False
+        self._seen = stamp
         return True
 
     def _stamp(self) -> tuple[int, int, int] | None:

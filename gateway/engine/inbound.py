@@ -130,14 +130,36 @@ class Arrivals:
             )
 
     async def _open_known(self, sealed: Sealed) -> Opened:
-        """Decrypt and authenticate, with the newest directory if need be. Raises RefusedByPeer."""
+        """Decrypt and authenticate, with the newest directory if need be.
+
+        Raises RefusedByPeer, and Unavailable as `_open_ours` does.
+        """
         try:
-            return self._open(sealed)
+            return await self._open_ours(sealed)
         except RefusedByPeer as refusal:
             if refusal.reason is not Reason.UNKNOWN_SENDER:
                 raise
         await self._watch.look_again()
         return self._open(sealed)
+
+    async def _open_ours(self, sealed: Sealed) -> Opened:
+        """Decrypt and authenticate, with the newest of our own keys if need be.
+
+        Raises RefusedByPeer; Unavailable while the key may be one of ours that cannot be read now.
+        """
+        try:
+            return self._open(sealed)
+        except RefusedByPeer as refusal:
+            if refusal.reason is not Reason.UNKNOWN_KEY:
+                raise
+        # A rotation writes the key file, then the directory: its sender may have looked before we did.
+        await self._watch.look_at_keys()
+        try:
+            return self._open(sealed)
+        except RefusedByPeer as refusal:
+            if refusal.reason is Reason.UNKNOWN_KEY and self._parts.keys.is_stale(sealed.recipient):
+                raise Unavailable("key-token-unavailable") from None
+            raise
 
     def _open(self, sealed: Sealed) -> Opened:
         """Decrypt and authenticate. Raises RefusedByPeer."""
@@ -274,7 +296,7 @@ class Arrivals:
         if found is None or found.body is None or found.held.stage != inbox.WAITING:
             return
         header = found.held.header
-        opened = self._open(
+        opened = await self._open_known(
             Sealed(envelope_id, agency, Lane.MESSAGES, header.expires, found.body),
         )
         stage, reason = Stage.RECEIVED, None

@@ -19,24 +19,28 @@ class KeyRing(Mapping[AgencyId, AgencyKeys]):
         """Raises StartupError."""
         self._store = store
         self._stamps = {agency: store.stamp(agency) for agency in agencies}
+        self._refused = dict(self._stamps)
         self._loaded = {agency: store.load(agency) for agency in agencies}
         self._current = dict(self._loaded)
 
     def refresh(self, directory: Directory, now: int, on_refused: Callable[[], None]) -> bool:
         """Take in files that changed, and sign with what the directory lists. A bad file is not taken.
 
-        True when a file was taken in. Keys that were destroyed are forgotten then.
+        True when a file was taken in. Keys that were destroyed are forgotten then. A file that was refused is
+        tried again at each look, but reported once: what kept us from reading it may pass by itself.
         """
         changed = False
         for agency in self._stamps:
             stamp = self._store.stamp(agency)
             if stamp != self._stamps[agency]:
-                self._stamps[agency] = stamp
                 try:
                     self._loaded[agency] = self._store.load(agency)
+                    self._stamps[agency] = stamp
                     changed = True
                 except StartupError:
-                    on_refused()
+                    if stamp != self._refused[agency]:
+                        on_refused()
+            self._refused[agency] = stamp
         self.choose(directory, now)
         self._store.check()
         return changed
@@ -45,6 +49,10 @@ class KeyRing(Mapping[AgencyId, AgencyKeys]):
     def usable(self) -> bool:
         """False while a token that holds keys does not answer."""
         return self._store.usable
+
+    def is_stale(self, agency: AgencyId) -> bool:
+        """Whether the agency's file holds something else than what was taken in, as of the last look."""
+        return self._refused[agency] != self._stamps[agency]
 
     def choose(self, directory: Directory, now: int) -> None:
         """Sign with the newest key that the directory has in force: peers refuse any it does not list."""

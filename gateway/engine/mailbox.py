@@ -16,6 +16,7 @@ from gateway.engine.attachments import open_attachment
 from gateway.engine.parts import Parts
 from gateway.engine.receipting import ReceiptSender, receipt_for
 from gateway.engine.tasks import Bell, wait_for_ring
+from gateway.engine.watch import DirectoryWatch
 from gateway.errors import RefusedByPeer, RefusedByUs
 from gateway.http.ports import Answered, AttachmentInfo, InboxEntry, OpenedMessage, SignedReceipt
 from gateway.messages import SYSTEM_REASONS, AgencyId, Canonical, Content, MessageId, Problem, Reason, Stage
@@ -32,8 +33,9 @@ _ANYTHING = {"*/*", "application/*", "application/json"}
 class Mailbox:
     """Implements gateway.http.ports.Receiving."""
 
-    def __init__(self, parts: Parts, sender: ReceiptSender) -> None:
+    def __init__(self, parts: Parts, sender: ReceiptSender, watch: DirectoryWatch) -> None:
         self._parts = parts
+        self._watch = watch
         self._sender = sender
         self._bells = {agency: Bell() for agency in parts.keys}
         self._closing = False
@@ -118,15 +120,27 @@ class Mailbox:
         if found.body is None or found.held.stage != Stage.RECEIVED:
             raise RefusedByUs("expired" if found.held.stage == Stage.EXPIRED else "already-final")
         try:
-            opened = envelope.open_envelope(
-                found.body,
-                recipient=agency,
-                keys=self._parts.keys[agency].opening,
-                find_verify_key=self._parts.find_verify_key,
-            )
-        except RefusedByPeer:  # it opened when it came: since then a key was revoked, or is not here any more
+            carried = self._unseal(agency, found.body)
+        except RefusedByPeer:
+            if not self._parts.store.shared:
+                raise RefusedByUs("not-readable") from None
+        else:
+            return found.held, carried
+        await self._watch.catch_up()  # another process took it in, perhaps with newer keys than we have
+        try:
+            return found.held, self._unseal(agency, found.body)
+        except RefusedByPeer:
             raise RefusedByUs("not-readable") from None
-        return found.held, content.decode_content(opened.content.reveal())
+
+    def _unseal(self, agency: AgencyId, body: bytes) -> Content:
+        """What it carries. Raises RefusedByPeer: it opened when it came, but a key was revoked or is gone."""
+        opened = envelope.open_envelope(
+            body,
+            recipient=agency,
+            keys=self._parts.keys[agency].opening,
+            find_verify_key=self._parts.find_verify_key,
+        )
+        return content.decode_content(opened.content.reveal())
 
     def _write(self, held: Held, carried: Content, accept: Sequence[str]) -> Native:
         """The content in the first format asked for that an adapter writes."""

@@ -6,7 +6,6 @@ Everything here reads rows that are due and can be repeated at will; a missed ti
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 from gateway.crypto import proof
 from gateway.engine.audit import Auditor
@@ -78,15 +77,11 @@ class Ticker:
             await self._refresh_keys()
 
     async def _refresh_keys(self) -> None:
-        parts = self._parts
-        refused = partial(parts.log.error, "keys-refused")
-        changed = await asyncio.to_thread(parts.keys.refresh, parts.directory, parts.now(), refused)
+        await self._watch.look_at_keys()
         try:
-            if changed:
-                await self._auditor.keys_changed()
             await self._lives.look()
         except Unavailable:
-            parts.log.warning("store-unavailable")  # the next look, or the next start, finds the difference
+            self._parts.log.warning("store-unavailable")  # the next look finds the difference
 
     async def _tick_forever(self) -> None:
         while True:

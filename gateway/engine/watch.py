@@ -1,9 +1,10 @@
-"""Looks for a newer directory: now and then, and when an envelope speaks of a key it does not know."""
+"""Looks for newer keys and a newer directory: now and then, and when an envelope speaks of an unknown key."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Final
 
 from gateway.engine.audit import Auditor
@@ -19,7 +20,7 @@ class DirectoryWatch:
 
     def __init__(self, parts: Parts, auditor: Auditor) -> None:
         self._parts, self._auditor = parts, auditor
-        self._one = asyncio.Lock()
+        self._one, self._keys = asyncio.Lock(), asyncio.Lock()
         self._looked = -PAUSE
 
     async def look(self) -> bool:
@@ -41,3 +42,21 @@ class DirectoryWatch:
         await asyncio.sleep(max(0.0, self._looked + PAUSE - asked))
         if self._looked < asked:  # nobody has looked since
             await self.look()
+
+    async def catch_up(self) -> None:
+        """Keys and directory as another process of this node may have them already. Never waits its turn."""
+        await self.look_at_keys()
+        if time.monotonic() >= self._looked + PAUSE:
+            await self.look()
+
+    async def look_at_keys(self) -> None:
+        """Take in files of our own keys that changed; entered in the audit log."""
+        parts = self._parts
+        refused = partial(parts.log.error, "keys-refused")
+        async with self._keys:
+            if not await asyncio.to_thread(parts.keys.refresh, parts.directory, parts.now(), refused):
+                return
+        try:
+            await self._auditor.keys_changed()
+        except Unavailable:
+            parts.log.warning("store-unavailable")  # the next start finds the difference

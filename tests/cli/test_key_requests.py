@@ -136,6 +136,20 @@ def test_two_people_destroy_a_key_and_both_are_on_record(scene: Scene) -> None:
     )
 
 
+def test_a_key_that_peers_gave_up_later_than_the_key_file_says_stays_as_long_after_that(scene: Scene) -> None:
+    """A rotation that stopped half way was run again weeks later, or governance took its time."""
+    began = scene.now - OVERLAP + HOUR
+    document = json.loads(scene.world.directory.read_text("utf-8"))
+    (entry,) = [one for one in document["agencies"] if one["id"] == POLICE]
+    newest = [key for key in entry["keys"] if key["use"] == "seal"][-1]
+    newest["starts"] = datetime.fromtimestamp(began / 1000, UTC).isoformat()
+    scene.world.directory.write_text(json.dumps(document), "utf-8")
+    refused(scene, scene.ask, "by the directory peers sealed to this key")
+    scene.now = began + OVERLAP
+    scene.asked()
+    assert scene.confirm()[0] == 0
+
+
 def test_a_signing_key_stays_in_the_directory_so_that_what_it_signed_still_verifies(scene: Scene) -> None:
     kid = scene.old.signing.kid
     scene.asked("grace", kid)
@@ -342,13 +356,18 @@ def test_with_a_mirror_whoever_keeps_the_directory_takes_the_key_out_first(
     monkeypatch.setattr(
         keycare, "open_directory", lambda _: SimpleNamespace(current=directory_file.load(file))
     )
-    refused(scene, scene.ask, "the directory still lists this key: have whoever keeps it take the entry out")
+    refused(scene, scene.ask, "the directory still lists this key as in force")
     directory_file.drop_sealing_key(file, POLICE, scene.kid)
     listed = file.read_bytes()
     scene.asked()
     assert scene.confirm()[0] == 0
     assert scene.kid not in scene.keys().opening
     assert file.read_bytes() == listed
+
+
+def test_a_persons_key_that_others_can_read_is_refused(scene: Scene) -> None:
+    (scene.people.folder / "ada").chmod(0o640)
+    refused(scene, scene.ask, "ada can be read by others: chmod 600 it")
 
 
 def test_a_wrong_passphrase_is_one_line(scene: Scene) -> None:

@@ -174,6 +174,24 @@ def test_what_a_crash_left_of_another_change_goes_too(store: FileKeyStore, tmp_p
     assert others.exists()  # it is of another agency
 
 
+def test_a_file_behind_a_link_is_not_changed(store: FileKeyStore, tmp_path: Path) -> None:
+    """The link would be replaced by the new file, and the old one stay where it is, with all its keys."""
+    keys = store.load(POLICE)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "police.json").rename(tmp_path / "elsewhere" / "police.json")
+    (tmp_path / "police.json").symlink_to(tmp_path / "elsewhere" / "police.json")
+    sealing = FileKeyStore(tmp_path, PASSPHRASE)
+    for change in (
+        lambda: store.destroy(POLICE, next(iter(keys.opening)), NOW + 9),
+        lambda: store.rotate(POLICE, NOW + 9, NOW + 9),
+        lambda: sealing.protect(POLICE),
+    ):
+        with pytest.raises(StartupError, match="are a link"):
+            change()
+    assert store.load(POLICE).dates == keys.dates
+    assert (tmp_path / "police.json").is_symlink()
+
+
 def test_nothing_shown_of_a_tombstone_is_a_secret(store: FileKeyStore, tmp_path: Path) -> None:
     keys = store.load(POLICE)
     old = next(iter(keys.opening))

@@ -84,6 +84,16 @@ def test_protecting_keeps_the_keys_and_happens_once(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == [f"{POLICE}.json"]
 
 
+def test_protecting_leaves_no_plain_copy_that_a_crash_left(folder: Path) -> None:
+    left = folder / f"{POLICE}.0123456789abcdef.new"
+    FileKeyStore(folder).create(POLICE, 1)
+    left.write_bytes((folder / f"{POLICE}.json").read_bytes())
+    with left.open("rb") as kept:
+        assert FileKeyStore(folder, PASSPHRASE).protect(POLICE)
+        assert set(kept.read()) == {0}
+    assert not left.exists()
+
+
 def test_protecting_that_fails_leaves_the_old_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = FileKeyStore(folder).create(POLICE, NOW)
 

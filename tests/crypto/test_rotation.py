@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.crypto import keystore
 from gateway.crypto.keystore import FileKeyStore
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
@@ -53,6 +54,34 @@ def test_of_two_rotations_at_once_one_is_refused(store: FileKeyStore) -> None:
         thread.join()
     assert sorted(outcomes) == ["done", "refused", "refused", "refused"]
     assert len(store.load(POLICE).opening) == 2
+
+
+@pytest.mark.parametrize("passphrase", [None, b"correct horse battery staple"])
+def test_a_file_that_could_not_be_read_again_is_never_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passphrase: bytes | None
+) -> None:
+    store = FileKeyStore(tmp_path, passphrase)
+    store.create(POLICE, NOW)
+    file = tmp_path / f"{POLICE}.json"
+    monkeypatch.setattr(keystore, "LARGEST", file.stat().st_size + 100)
+    before = file.read_bytes()
+    with pytest.raises(StartupError, match="larger than any key file: nothing is changed"):
+        store.rotate(POLICE, NOW + 1, NOW + 2)
+    assert file.read_bytes() == before
+    assert len(store.load(POLICE).dates) == 2
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_keys_may_change_every_day_for_years(tmp_path: Path) -> None:
+    store = FileKeyStore(tmp_path)
+    store.create(POLICE, NOW)
+    keys = store.rotate(POLICE, NOW + 1, NOW + 2)
+    before = (tmp_path / f"{POLICE}.json").stat().st_size
+    store.rotate(POLICE, NOW + 3, NOW + 4)
+    for kid in (keys.signing_keys[0].kid, next(iter(keys.opening))):
+        store.destroy(POLICE, kid, NOW + 5)
+    each = (tmp_path / f"{POLICE}.json").stat().st_size - before
+    assert 10 * 365 * each * 4 // 3 < keystore.LARGEST  # in base64, where it is protected
 
 
 def test_another_users_file_is_not_replaced(store: FileKeyStore, monkeypatch: pytest.MonkeyPatch) -> None:

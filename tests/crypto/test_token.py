@@ -7,13 +7,14 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pkcs11
 import pytest
 from pkcs11 import Attribute, ObjectClass
 from pkcs11.exceptions import AttributeSensitive
 
-from gateway.crypto import key_document
+from gateway.crypto import key_document, key_files, keystore
 from gateway.crypto.keys import OpenFailed, OpeningKey, SealingKey, SigningKey
 from gateway.crypto.keystore import FileKeyStore, Kinds
 from gateway.crypto.labels import SUITE_ED25519, SUITE_ESP256, SUITE_HYBRID, SUITE_P256
@@ -120,6 +121,16 @@ def test_a_session_that_ended_is_begun_anew(token: Token) -> None:
     assert token.usable
 
 
+def test_a_key_of_another_use_is_refused(token: Token) -> None:
+    """A key file in which one row names another's key."""
+    signing_id, signing = token.make_signing(SUITE_ESP256)
+    opening_id, opening = token.make_opening(SUITE_P256)
+    with pytest.raises(StartupError, match=f"no key {signing_id.hex()}"):
+        token.opening(signing_id, opening.public)
+    with pytest.raises(StartupError, match=opening_id.hex()):
+        token.signing(opening_id, signing.public)
+
+
 def test_a_token_that_is_away_is_unavailable_and_comes_back(soft: softhsm.SoftToken) -> None:
     token = Token(soft.module, "other", softhsm.PIN.encode())
     _, signing = token.make_signing(SUITE_ESP256)
@@ -209,6 +220,41 @@ def test_a_destroyed_key_is_in_the_token_no_more(soft: softhsm.SoftToken, tmp_pa
     with pytest.raises((OpenFailed, StartupError, Unavailable)):
         first.current_opening.open(enc, sealed, b"info")
     assert len(store().load(agency).opening) == 1
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_rotation_that_fails_destroys_only_what_no_file_names(
+    soft: softhsm.SoftToken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """Ctrl-C while the new file is in its place already, or before."""
+    agency, kinds = AgencyId("police"), Kinds(SUITE_ESP256, (SUITE_P256,))
+    token = Token(soft.module, soft.label, softhsm.PIN.encode())
+    store = FileKeyStore(tmp_path, new=kinds, open_token=lambda: token)
+    before = store.create(agency, 1)
+    replace, made = key_files.replace_and_wipe, list[bytes]()
+    make = token._make
+
+    def making(*arguments: Any) -> tuple[bytes, bytes]:
+        made.append((pair := make(*arguments))[0])
+        return pair
+
+    def stopped(new: Path, path: Path) -> None:
+        if late:
+            replace(new, path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keystore, "replace_and_wipe", stopped)
+    monkeypatch.setattr(token, "_make", making)
+    with pytest.raises(KeyboardInterrupt):
+        store.rotate(agency, 2, 3)
+    after = store.load(agency)
+    assert len(after.dates) == len(before.dates) + (2 if late else 0)
+    assert len(made) == 2
+    session = token._session
+    assert session is not None
+    left = [len(list(session.get_objects({Attribute.ID: one}))) for one in made]
+    assert left == ([2, 2] if late else [0, 0])
+    token.close()
 
 
 def _raw(text: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -133,6 +134,22 @@ def test_a_bad_directory_is_refused_once_and_the_last_good_copy_stays(path: Path
     assert AgencyId("school") in source.current.agencies
     path.write_bytes(good)
     assert source.refresh()
+
+
+def test_a_directory_that_could_not_be_read_just_then_is_read_at_the_next_look(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = DirectoryFile(path)
+    put_agency(path, agency("police"))
+
+    def busy(_: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", busy)
+        assert not source.refresh()
+    assert source.refresh()
+    assert AgencyId("police") in source.current.agencies
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,17 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from gateway import config, provisioning
 from gateway.crypto.key_document import AgencyKeys
 from gateway.directory import file as directory_file
+from gateway.errors import StartupError
 from gateway.messages import AgencyId
 from gateway.node import now_ms
 from tests.command import app
-from tests.road import arrived, reached, send, wait_for_arrival
+from tests.road import arrived, metric, reached, send, wait_for_arrival
 from tests.world import POLICE, SCHOOL, World, provision, running, until
 
 LEAD = 700
@@ -84,6 +86,62 @@ async def test_a_key_younger_than_the_recipients_copy_of_the_directory_is_looked
         await wait_for_arrival(world, message_id)
         await world.clients[POLICE].ack([message_id])
         await reached(world, message_id, "delivered")
+
+
+async def test_a_message_that_overtakes_the_recipients_look_at_its_own_keys_is_opened(tmp_path: Path) -> None:
+    """No lead at all: the sender seals to a key of which the running recipient has not read yet."""
+    world = world_of(tmp_path)
+    file = tmp_path / POLICE / config.FILE_NAME
+    text = file.read_text("utf-8")
+    file.write_text(text.replace("directory_refresh = 0.1", "directory_refresh = 3600.0"), "utf-8")
+    async with running(world):
+        before = keys_of(world, POLICE)
+        provisioning.rotate(config.load(tmp_path / POLICE), POLICE, 0, now_ms())
+
+        def seals_to_the_new_key() -> bool:
+            key = world.nodes[SCHOOL].parts.directory.sealing_key(POLICE, now_ms())
+            return key is not None and key.kid not in before.opening
+
+        await until(seals_to_the_new_key, "the sender knows the new key")
+        assert keys_of(world, POLICE).opening.keys() == before.opening.keys()
+        message_id = (await send(world.clients[SCHOOL]))["message_id"]
+        await wait_for_arrival(world, message_id)
+        await world.clients[POLICE].ack([message_id])
+        await reached(world, message_id, "delivered")
+
+
+async def test_what_may_be_sealed_to_a_key_that_cannot_be_read_now_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a token is pulled out just then, or there are too many open files: it passes by itself."""
+    world = world_of(tmp_path)
+    file = tmp_path / POLICE / config.FILE_NAME
+    text = file.read_text("utf-8")
+    file.write_text(text.replace("directory_refresh = 0.1", "directory_refresh = 3600.0"), "utf-8")
+    tried: list[AgencyId] = []
+
+    def away(agency: AgencyId) -> AgencyKeys:
+        tried.append(agency)
+        raise StartupError("not now")
+
+    async with running(world):
+        before = keys_of(world, POLICE)
+        with monkeypatch.context() as patch:
+            patch.setattr(world.nodes[POLICE].parts.keys._store, "load", away)
+            provisioning.rotate(config.load(tmp_path / POLICE), POLICE, 0, now_ms())
+
+            def seals_to_the_new_key() -> bool:
+                key = world.nodes[SCHOOL].parts.directory.sealing_key(POLICE, now_ms())
+                return key is not None and key.kid not in before.opening
+
+            await until(seals_to_the_new_key, "the sender knows the new key")
+            message_id = (await send(world.clients[SCHOOL]))["message_id"]
+            await until(lambda: len(tried) > 1, "the recipient tries, and tries again")
+            assert not await arrived(world.clients[POLICE], message_id)
+        await wait_for_arrival(world, message_id)
+        await world.clients[POLICE].ack([message_id])
+        await reached(world, message_id, "delivered")
+        assert metric(world, POLICE, "gateway_dead_letters") == 0
 
 
 async def test_old_keys_survive_a_restart_and_open_what_waits(tmp_path: Path) -> None:

@@ -13,13 +13,16 @@ from pathlib import Path
 import pytest
 
 from bench.nodes import RECIPIENT, SENDER, BenchNode, restart, start_pair, start_twin
+from gateway import config, provisioning
 from gateway.http.client import ApiProblem, Client, Unreachable
-from gateway.messages import AgencyId
+from gateway.messages import AgencyId, MessageId
+from gateway.node import Node, now_ms
 from gateway.transport import topology
 from gateway.transport.tap import RabbitTap
+from tests import road
 from tests.postgres import PostgresServer
 from tests.road import referral
-from tests.world import until
+from tests.world import POLICE, SCHOOL, provision, running, until
 
 pytestmark = pytest.mark.xdist_group("postgres")
 
@@ -169,3 +172,44 @@ async def test_a_rolling_restart_refuses_nothing_but_with_503_and_a_time(
 
     await until(sent, "everything accepted arrives", timeout=60)
     await client.close()
+
+
+async def test_what_one_process_took_in_with_newer_keys_the_other_opens_too(
+    tmp_path: Path, broker_url: str, postgres: PostgresServer
+) -> None:
+    """Both sides rotate without a lead; the recipient's processes would not look for an hour."""
+    world = provision(
+        tmp_path,
+        (SCHOOL, POLICE),
+        broker=broker_url,
+        databases={POLICE: postgres.create_database()},
+    )
+    for agency, seconds in ((SCHOOL, 0.1), (POLICE, 3600.0)):
+        file = tmp_path / agency / config.FILE_NAME
+        section = f"[node]\ndirectory_refresh = {seconds}"
+        file.write_text(file.read_text("utf-8").replace("[node]", section), "utf-8")
+    async with running(world, broker=broker_url):
+        second = Node(config.load(tmp_path / POLICE))
+        await second.start()
+        try:
+            both = [world.nodes[POLICE], second]
+            old = [world.nodes[agency].parts.keys[agency] for agency in (SCHOOL, POLICE)]
+            for agency in (SCHOOL, POLICE):
+                provisioning.rotate(config.load(tmp_path / agency), agency, 0, now_ms())
+            school = world.nodes[SCHOOL].parts
+            await until(
+                lambda: school.keys[SCHOOL].signing.kid != old[0].signing.kid, "it signs with the new key"
+            )
+
+            def seals_to_the_new_key() -> bool:
+                key = school.directory.sealing_key(POLICE, now_ms())
+                return key is not None and key.kid not in old[1].opening
+
+            await until(seals_to_the_new_key, "it seals to the new key")
+            message_id = (await road.send(world.clients[SCHOOL]))["message_id"]
+            await road.wait_for_arrival(world, message_id)
+            assert [len(node.parts.keys[POLICE].opening) for node in both] in ([1, 2], [2, 1])
+            for node in both:
+                assert (await node._mailbox.open(POLICE, MessageId(message_id), [])).native.body
+        finally:
+            await second.stop()
