@@ -28,6 +28,8 @@ UNPROVEN = 5
 """Checkpoints in a row without the proof that was asked for, before they count as a fork."""
 EVIDENCE = 100
 """Contradicting checkpoints kept of a peer."""
+ROUND = 2_000
+"""Receipts looked at in one transaction for peers that are new."""
 
 
 class Witness:
@@ -44,6 +46,9 @@ class Witness:
             return
         interval = self._parts.rules.checkpoint_exchange
         self._due = now + interval
+
+        while await self._parts.store.write(lambda s: audit.meet_peers(s, limit=ROUND)):
+            pass
 
         def job(session: Session) -> bool:
             latest = audit.latest(session)

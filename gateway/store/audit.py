@@ -52,6 +52,8 @@ DIRECTORY_CHANGED: Final = "directory-changed"
 """The kind of entry that says a directory came into use."""
 DIRECTORY: Final = "directory/"
 """Begins the name under which a directory is kept; its digest follows."""
+_MET: Final = "peers-met"
+"""The last receipt that was looked at for peers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,16 +274,39 @@ def count_forks(session: Session, peer: AgencyId) -> int:
     return int(found)
 
 
+def meet_peers(session: Session, *, limit: int) -> bool:
+    """Learn with whom messages were exchanged since the last look; True when there is more to look at.
+
+    Every message has a receipt at both ends, and receipts are numbered: looking at all messages each time
+    would hold the write lock for longer the longer a node runs.
+    """
+    after = int(fact(session, _MET) or 0)
+    (until,) = session.execute(
+        "SELECT MAX(id) FROM (SELECT id FROM receipts WHERE id > ? ORDER BY id LIMIT ?) AS batch",
+        (after, limit),
+    ).fetchone()
+    if until is None:
+        return False
+    session.execute(
+        "INSERT INTO audit_peers (agency, peer, origin)"
+        " SELECT m.agency, e.recipient, '' FROM receipts r"
+        " JOIN outbound_envelopes e ON e.envelope_id = r.envelope_id"
+        " JOIN outbound_messages m ON m.message_id = e.message_id WHERE r.id > ? AND r.id <= ?"
+        " UNION SELECT i.agency, i.sender, '' FROM receipts r"
+        " JOIN inbox i ON i.envelope_id = r.envelope_id WHERE r.id > ? AND r.id <= ?"
+        " ON CONFLICT DO NOTHING",
+        (after, until, after, until),
+    )
+    set_fact(session, _MET, str(until))
+    return True
+
+
 def due_peers(session: Session, origin: str, size: int, *, before: int) -> list[Peer]:
     """Peers with whom messages were exchanged, that lack this checkpoint, and were sent none since."""
     rows = session.execute(
-        "SELECT p.agency, p.peer, COALESCE(a.confirmed, 0), COALESCE(a.origin, ?) FROM ("
-        " SELECT m.agency AS agency, e.recipient AS peer FROM outbound_envelopes e"
-        " JOIN outbound_messages m ON m.message_id = e.message_id"
-        " UNION SELECT agency, sender FROM inbox) p"
-        " LEFT JOIN audit_peers a ON a.agency = p.agency AND a.peer = p.peer"
-        " WHERE COALESCE(a.sent, 0) <= ? AND (a.origin IS NULL OR a.origin <> ? OR a.confirmed < ?)",
-        (origin, before, origin, size),
+        "SELECT agency, peer, confirmed, origin FROM audit_peers"
+        " WHERE sent <= ? AND (origin <> ? OR confirmed < ?)",
+        (before, origin, size),
     ).fetchall()
     return [
         Peer(AgencyId(agency), AgencyId(peer), int(confirmed) if at == origin else 0)
