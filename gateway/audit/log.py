@@ -18,8 +18,6 @@ KEPT_LEVEL = 4
 """Subtrees of 2^4 entries and more are kept; smaller ones are made from the entries when asked for."""
 ROUND = 5_000
 """Entries a checkpoint takes in at most, so that one transaction stays short; the next takes the rest."""
-ORIGIN = "referral-gateway/audit/"
-"""Begins the origin of every log; a random identifier follows."""
 _ORIGIN_FACT = "origin"
 
 Signers = Sequence[tuple[Signer, AuditKey]]
@@ -29,7 +27,7 @@ def origin(session: Session) -> str:
     """The log's name; made when it is first asked for."""
     found = audit.fact(session, _ORIGIN_FACT)
     if found is None:
-        found = ORIGIN + new_id()
+        found = audit.ORIGIN + new_id()
         audit.set_fact(session, _ORIGIN_FACT, found)
     return found
 
@@ -39,7 +37,7 @@ def restart(session: Session) -> None:
 
     Peers see that an agency's log has a new name; under the old one it would look like a forgery.
     """
-    audit.set_fact(session, _ORIGIN_FACT, ORIGIN + new_id())
+    audit.set_fact(session, _ORIGIN_FACT, audit.ORIGIN + new_id())
     audit.record(session, "log-restarted")
 
 

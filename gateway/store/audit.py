@@ -17,6 +17,8 @@ from typing import Final
 from gateway.messages import AGENCY_ID, UUID4, AgencyId
 from gateway.store.base import Session
 
+ORIGIN: Final = "referral-gateway/audit/"
+"""Begins the origin of every log; a random identifier follows."""
 FIELDS: Final = {
     "agency": AGENCY_ID,
     "agreement": AGENCY_ID,
@@ -29,7 +31,7 @@ FIELDS: Final = {
     "message_id": UUID4,
     "number": re.compile(r"[0-9]{1,15}"),
     "operator": AGENCY_ID,
-    "origin": re.compile(r"[a-z0-9/.-]{1,200}"),
+    "origin": re.compile(re.escape(ORIGIN) + UUID4.pattern),
     "peer": AGENCY_ID,
     "reason": re.compile(r"[a-z][a-z0-9-]{0,39}"),
     "recipient": AGENCY_ID,
@@ -185,16 +187,19 @@ def thin(session: Session, *, before: int) -> None:
 def latest(session: Session) -> Checkpoint | None:
     """Our latest checkpoint."""
     row = session.execute(
-        "SELECT origin, size, at, note FROM audit_checkpoints ORDER BY size DESC, at DESC LIMIT 1"
+        "SELECT origin, size, at, note FROM audit_checkpoints WHERE (origin, size) IN"
+        " (SELECT origin, size FROM audit_checkpoints ORDER BY size DESC LIMIT 1)"  # by their index alone
     ).fetchone()
     return Checkpoint(*row) if row else None
 
 
 def checkpoints(session: Session) -> Iterator[Checkpoint]:
     """All of ours, smallest tree first."""
-    for row in session.execute(
-        "SELECT origin, size, at, note FROM audit_checkpoints ORDER BY size, at"
-    ).fetchall():
+    names = session.execute("SELECT origin, size FROM audit_checkpoints ORDER BY size, at").fetchall()
+    for name in names:  # one note at a time: those of a node with many agencies are large
+        row = session.execute(
+            "SELECT origin, size, at, note FROM audit_checkpoints WHERE origin = ? AND size = ?", tuple(name)
+        ).fetchone()
         yield Checkpoint(*row)
 
 
@@ -238,14 +243,22 @@ def put_peer_checkpoint(session: Session, peer: AgencyId, one: Checkpoint, root:
     return cursor.rowcount == 1
 
 
-def peer_latest(session: Session, peer: AgencyId) -> tuple[Checkpoint, str] | None:
-    """The last checkpoint of a peer that agreed with those before it, and its root (hex)."""
+def peer_latest(session: Session, peer: AgencyId, origin: str) -> tuple[Checkpoint, str] | None:
+    """The last checkpoint of a peer's log that agreed with those before it, and its root (hex)."""
     row = session.execute(
-        "SELECT origin, size, at, note, root FROM peer_checkpoints WHERE peer = ? AND fork = 0"
-        " ORDER BY at DESC, size DESC LIMIT 1",
-        (peer,),
+        "SELECT origin, size, at, note, root FROM peer_checkpoints WHERE peer = ? AND origin = ? AND fork = 0"
+        " ORDER BY size DESC LIMIT 1",
+        (peer, origin),
     ).fetchone()
     return (Checkpoint(*row[:4]), str(row[4])) if row else None
+
+
+def count_peer_logs(session: Session, peer: AgencyId) -> int:
+    """Under how many names a peer has shown a log."""
+    (found,) = session.execute(
+        "SELECT COUNT(DISTINCT origin) FROM peer_checkpoints WHERE peer = ? AND fork = 0", (peer,)
+    ).fetchone()
+    return int(found)
 
 
 def peer_checkpoints(session: Session) -> list[tuple[AgencyId, Checkpoint, bool]]:
@@ -256,13 +269,13 @@ def peer_checkpoints(session: Session) -> list[tuple[AgencyId, Checkpoint, bool]
     return [(AgencyId(row[0]), Checkpoint(*row[1:5]), bool(row[5])) for row in rows]
 
 
-def drop_superseded(session: Session, peer: AgencyId, *, keep: int) -> None:
-    """Forget older checkpoints of a peer that its later one contains; evidence stays."""
+def drop_superseded(session: Session, peer: AgencyId, origin: str, *, keep: int) -> None:
+    """Forget older checkpoints of a peer's log that its later one contains; other logs and evidence stay."""
     session.execute(
-        "DELETE FROM peer_checkpoints WHERE peer = ? AND fork = 0 AND at < ("
-        "SELECT MIN(at) FROM (SELECT at FROM peer_checkpoints WHERE peer = ? AND fork = 0"
-        " ORDER BY at DESC LIMIT ?) AS latest)",
-        (peer, peer, keep),
+        "DELETE FROM peer_checkpoints WHERE peer = ? AND origin = ? AND fork = 0 AND size < ("
+        "SELECT MIN(size) FROM (SELECT size FROM peer_checkpoints WHERE peer = ? AND origin = ? AND fork = 0"
+        " ORDER BY size DESC LIMIT ?) AS latest)",
+        (peer, origin, peer, origin, keep),
     )
 
 
