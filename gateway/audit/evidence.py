@@ -18,7 +18,7 @@ from gateway.audit import log, merkle
 from gateway.crypto import proof
 from gateway.crypto.approval import ApprovalInvalid
 from gateway.crypto.break_glass import confirm
-from gateway.crypto.note import NoteInvalid, read_note, verify_any
+from gateway.crypto.note import NOT_SIGNED, Note, NoteInvalid, read_note, verify_any
 from gateway.directory import model
 from gateway.directory.model import Directory, DirectoryInvalid
 from gateway.errors import ReceiptInvalid
@@ -105,12 +105,12 @@ def check(document: Any, trusted: Directory | None = None) -> Findings:
     found = [_receipt(text, keys_from) for text in _texts(document, "receipts")]
     parties = {party for receipt, _ in found for party in (receipt.sender, receipt.recipient)}
     # A log counts as signed by an agency the message was of, not by whoever else is in the directory.
-    signers = [agency for agency in _texts(document, "agencies") if agency in parties]
+    named = [agency for agency in dict.fromkeys(_texts(document, "agencies")) if agency in parties]
     try:
         note = read_note(_checkpoint(document))
-        verify_any(note, [p for d in keys_from for signer in signers for p in d.note_keys(AgencyId(signer))])
     except NoteInvalid as error:
         raise EvidenceInvalid(str(error)) from None
+    signers = _signers(note, named, keys_from)
     entries = [_entry(one, note.size, note.root) for one in _list(document, "entries")]
     _check_receipts(found, entries, message_id)
     _check_subjects(entries, message_id, texts)
@@ -123,6 +123,20 @@ def check(document: Any, trusted: Directory | None = None) -> Findings:
         tuple(signers),
         tuple(_quorum(one, keys_from) for one, _ in found),
     )
+
+
+def _signers(note: Note, named: Sequence[str], directories: Sequence[Directory]) -> list[str]:
+    """Those of the agencies named that signed the checkpoint, one at least. Raises EvidenceInvalid."""
+    found, failure = [], NOT_SIGNED
+    for agency in named:
+        try:
+            verify_any(note, [pair for one in directories for pair in one.note_keys(AgencyId(agency))])
+            found.append(agency)
+        except NoteInvalid as error:
+            failure = str(error)
+    if not found:
+        raise EvidenceInvalid(failure)
+    return found
 
 
 def _message_id(document: Any) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import sqlite3
+import struct
+import tracemalloc
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,9 +16,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from gateway import config
+from gateway.audit import evidence, page
 from gateway.crypto import witness as form
 from gateway.engine import witness
 from gateway.messages import AgencyId, new_id
+from gateway.node import now_ms
 from gateway.store import audit, dead_letters, notes
 from gateway.store.audit import Checkpoint
 from tests.command import app
@@ -217,8 +223,8 @@ async def test_a_rewritten_past_is_noticed_by_the_peer_and_at_home(world: World)
     await delivered(world)
     await until(lambda: metric(world, POLICE, FORK), "the peer finds out")
     await until(lambda: metric(world, SCHOOL, CONTRADICTED), "so does the node itself")
-    evidence = await kept(world, POLICE)
-    assert [fork for _, _, fork in evidence].count(True) >= 1
+    found_there = await kept(world, POLICE)
+    assert [fork for _, _, fork in found_there].count(True) >= 1
     code, text = typed("audit", "peers", "-n", world.folder / POLICE)
     assert "FORK" in text
     found = await world.nodes[POLICE].parts.store.read(lambda s: audit.entries(s, 0, 1000))
@@ -290,6 +296,59 @@ async def test_evidence_of_a_message_verifies_offline_and_only_unchanged(world: 
     changed.write_bytes(file.read_bytes()[:-100])
     assert typed("evidence", "verify", changed)[0] == 1
     assert (await made(new_id(), world.folder / SCHOOL, changed))[0] == 1
+
+
+async def test_evidence_says_only_of_those_that_signed_the_log_that_they_did(world: World) -> None:
+    message_id = await delivered(world)
+    file, changed = world.folder / "evidence.zip", world.folder / "changed.zip"
+    assert (await made(message_id, world.folder / SCHOOL, file))[0] == 0
+    with zipfile.ZipFile(file) as archive:
+        document = json.loads(archive.read("evidence.json"))
+    document["agencies"] = [POLICE, SCHOOL]
+    found = evidence.check(document)
+    assert found.agencies == (SCHOOL,)
+    with zipfile.ZipFile(changed, "w") as archive:
+        archive.writestr("evidence.json", json.dumps(document))
+        archive.writestr("report.html", page.render(found))
+    code, text = typed("evidence", "verify", changed, "--directory", world.directory)
+    assert code == 0
+    assert text.endswith(f"message {message_id}, in the audit log of school\n")
+
+
+async def test_evidence_made_during_a_rotation_is_signed_with_a_key_the_directory_lists(world: World) -> None:
+    """The new key is here already; governance has not published it yet."""
+    message_id = await delivered(world)
+    settings = config.load(world.folder / SCHOOL)
+    now = now_ms()
+    settings.key_store().rotate(SCHOOL, now, now + 600_000)
+    await world.stop(SCHOOL)
+    tamper(world, lambda database: audit.record(database, "test"))  # something to sign
+    file = world.folder / "evidence.zip"
+    code, text = await made(message_id, world.folder / SCHOOL, file)
+    assert code == 0, text
+    assert typed("evidence", "verify", file, "--directory", world.directory)[0] == 0
+    assert typed("audit", "verify", exported(world), "--directory", world.directory)[0] == 0
+
+
+@pytest.mark.parametrize("size", [100, 64 * 1024 * 1024])
+def test_a_bomb_that_is_called_evidence_takes_no_memory(tmp_path: Path, size: int) -> None:
+    """One that says it is small, and one that is text of the size it says but millions of values."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        whole = 64 * 1024 * 1024
+        archive.writestr("evidence.json", "[" + "[]," * ((whole - 4) // 3) + "[]]".rjust((whole - 4) % 3 + 3))
+        archive.writestr("report.html", "")
+    assert archive.getinfo("evidence.json").file_size == whole
+    file = tmp_path / "evidence.zip"
+    file.write_bytes(packed.getvalue().replace(struct.pack("<L", whole), struct.pack("<L", size)))
+    tracemalloc.start()
+    try:
+        code, text = typed("evidence", "verify", file)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (code, text.count("\n")) == (1, 1)
+    assert peak < 4 * size + 10_000_000
 
 
 async def test_evidence_signed_with_keys_the_directory_does_not_list_is_refused(
