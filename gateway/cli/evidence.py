@@ -89,7 +89,12 @@ def make_(
         assert latest is not None  # one was made above, if none was there
         return evidence.make(session, message_id, settings.node.agencies, latest, directory)
 
-    made = in_database(settings.database(), job)
+    try:
+        made = in_database(settings.database(), job)
+    except log.LogDamaged:
+        fail(
+            "entries of the audit log are gone: `gateway audit verify` of an export says which", Exit.REFUSED
+        )
     if made is None:
         fail(f"the audit log has no entry of a message {message_id}", Exit.REFUSED)
     try:

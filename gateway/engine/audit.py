@@ -66,7 +66,10 @@ class Auditor:
             await self._parts.store.write(lambda s: audit.thin(s, before=now - EVERY))
 
     async def checkpoint(self) -> None:
-        """Sign what the log holds. Raises Unavailable."""
+        """Sign what the log holds; one that lacks entries stays unsigned, and operators hear of it each time.
+
+        The road goes on meanwhile. Raises Unavailable.
+        """
         now = self._parts.now()
 
         # Each time anew: keys rotate while the node runs.
@@ -75,8 +78,12 @@ class Auditor:
         def job(session: Session) -> Checkpoint | None:
             return log.checkpoint(session, signers, now)
 
-        while await self._parts.store.write(job) is not None:
-            pass  # a long log is taken in by rounds
+        try:
+            while await self._parts.store.write(job) is not None:
+                pass  # a long log is taken in by rounds
+        except log.LogDamaged:
+            self._parts.metrics.checkpoint("damaged")
+            self._parts.log.error("own-log-damaged")
 
     async def end(self) -> None:
         """Enter the stop, under a last checkpoint. Raises Unavailable."""

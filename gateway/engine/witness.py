@@ -72,8 +72,12 @@ class Witness:
                 audit.peer_sent(session, one, latest.origin, at=now)
             return bool(due)
 
-        if await self._parts.store.write(job):
-            self._sender.wake()
+        try:
+            if await self._parts.store.write(job):
+                self._sender.wake()
+        except log.LogDamaged:
+            self._parts.metrics.checkpoint("damaged")
+            self._parts.log.error("own-log-damaged")
 
     async def take_shown(self, header: Header, payload: bytes) -> None:
         """A peer shows a checkpoint of its log. Raises RefusedByPeer when it is not one of the peer's."""

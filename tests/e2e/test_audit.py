@@ -28,8 +28,9 @@ from tests.command import app
 from tests.road import metric, reached, refusal, send, wait_for_arrival
 from tests.world import POLICE, SCHOOL, World, provision, running, until
 
-TAKEN, FORK, CONTRADICTED = (
-    f'gateway_audit_checkpoints_total{{outcome="{outcome}"}}' for outcome in ("taken", "fork", "contradicted")
+TAKEN, FORK, CONTRADICTED, DAMAGED = (
+    f'gateway_audit_checkpoints_total{{outcome="{outcome}"}}'
+    for outcome in ("taken", "fork", "contradicted", "damaged")
 )
 
 QUICK = """
@@ -158,6 +159,23 @@ async def test_the_past_cannot_be_changed_dropped_or_put_in_another_order(world:
         assert code == 1, spoil.__name__
         assert said in text, text
         assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize("gone", ["number = 2", "number >= 5", "number >= 0"])
+async def test_a_log_that_lacks_entries_is_an_alarm_and_stops_no_message(world: World, gone: str) -> None:
+    message_id = await delivered(world)
+    await world.stop(SCHOOL)
+    tamper(world, lambda database: database.execute(f"DELETE FROM audit_entries WHERE {gone}"))
+    file = world.folder / "evidence.zip"
+    code, text = await made(message_id, world.folder / SCHOOL, file)
+    assert (code, text.count("\n")) == (1, 1), text
+    assert not file.exists()
+    await world.start(SCHOOL)
+    await until(lambda: metric(world, SCHOOL, DAMAGED), "it is noticed")
+    await delivered(world)
+    await world.stop(SCHOOL)
+    assert typed("audit", "verify", exported(world))[0] == 1
+    await world.start(SCHOOL)
 
 
 async def test_a_transition_that_is_undone_leaves_no_entry(world: World) -> None:
