@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 from gateway.audit import log
 from gateway.engine.parts import Parts
 from gateway.store import audit
 from gateway.store.audit import Checkpoint
-from gateway.store.base import Session
+from gateway.store.base import Job, Session
 
 HOUR = 3_600_000
 EVERY = 7 * 24 * HOUR
@@ -24,26 +25,39 @@ class Auditor:
         self._configuration = hashlib.sha256(configuration).hexdigest()
         self._due = 0
         self._thin = 0
+        self._owed: list[Job[None]] = []
+        self._paying = asyncio.Lock()
 
     async def begin(self) -> None:
         """Enter the start, and what differs from the last one. Raises Unavailable."""
-
-        def job(session: Session) -> None:
-            audit.record(session, "node-started")
-            audit.record_change(session, "configuration-changed", "configuration", self._configuration)
-            self._note_keys(session)
-            self._note_directory(session)
-
-        await self._parts.store.write(job)
+        await self._enter(self._note_start)
         await self.checkpoint()
 
     async def directory_changed(self) -> None:
         """A newer directory is in use. Raises Unavailable."""
-        await self._parts.store.write(self._note_directory)
+        await self._enter(self._note_directory)
 
     async def keys_changed(self) -> None:
         """Files of private keys were read again. Raises Unavailable."""
-        await self._parts.store.write(self._note_keys)
+        await self._enter(self._note_keys)
+
+    async def _enter(self, job: Job[None]) -> None:
+        """Do it now, or at the first tick at which the database can. Raises Unavailable."""
+        if job not in self._owed:
+            self._owed.append(job)
+        await self._pay()
+
+    async def _pay(self) -> None:
+        async with self._paying:
+            while self._owed:
+                await self._parts.store.write(self._owed[0])
+                del self._owed[0]
+
+    def _note_start(self, session: Session) -> None:
+        audit.record(session, "node-started")
+        audit.record_change(session, "configuration-changed", "configuration", self._configuration)
+        self._note_keys(session)
+        self._note_directory(session)
 
     def _note_keys(self, session: Session) -> None:
         for agency, keys in self._parts.keys.items():
@@ -57,7 +71,8 @@ class Auditor:
             audit.set_fact(session, audit.DIRECTORY + digest, document)  # evidence will show it
 
     async def tick(self, now: int) -> None:
-        """Make a checkpoint when it is time. Raises Unavailable."""
+        """Enter what is still owed, and make a checkpoint when it is time. Raises Unavailable."""
+        await self._pay()
         if now >= self._due:
             self._due = now + self._parts.rules.checkpoint
             await self.checkpoint()

@@ -86,7 +86,7 @@ class Ticker:
                 await self._auditor.keys_changed()
             await self._lives.look()
         except Unavailable:
-            parts.log.warning("store-unavailable")  # the next look, or the next start, finds the difference
+            parts.log.warning("store-unavailable")  # the next tick, and the next look, enter it
 
     async def _tick_forever(self) -> None:
         while True:

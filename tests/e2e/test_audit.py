@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gateway import config
+from gateway import config, provisioning
 from gateway.audit import evidence, page
 from gateway.crypto import witness as form
 from gateway.engine import witness
+from gateway.errors import Unavailable
 from gateway.messages import AgencyId, new_id
 from gateway.node import now_ms
 from gateway.store import audit, dead_letters, notes
@@ -116,6 +117,36 @@ async def test_everything_that_happens_is_entered_and_verifies(world: World) -> 
     code, text = typed("audit", "prove", file, message_id)
     assert code == 0
     assert len(json.loads(text)["entries"]) == 3
+
+
+async def test_what_changed_while_the_database_could_not_be_used_is_entered_once_it_can(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = world.nodes[SCHOOL]
+    write, down = node.parts.store.write, True
+
+    async def flaky(job: Any) -> Any:
+        if down:
+            raise Unavailable("store-unavailable")
+        return await write(job)
+
+    monkeypatch.setattr(node.parts.store, "write", flaky)
+    provisioning.rotate(config.load(world.folder / SCHOOL), SCHOOL, 0, now_ms())
+    node.parts.keys.refresh(node.parts.directory, now_ms(), lambda: None)
+    assert await asyncio.to_thread(node.parts.source.refresh), "both are in use"
+    for note in (node._auditor.keys_changed, node._auditor.directory_changed):
+        with pytest.raises(Unavailable):
+            await note()
+    kinds = ("directory-changed", "keys-changed")
+    before = [one["kind"] for one in entries(world)]
+    assert [before.count(kind) for kind in kinds] == [1, 1]
+    down = False
+
+    async def entered() -> bool:
+        after = [one["kind"] for one in entries(world)]
+        return [after.count(kind) for kind in kinds] == [2, 2]
+
+    await until(entered, "it is entered")
 
 
 async def test_the_past_cannot_be_changed_dropped_or_put_in_another_order(world: World) -> None:
