@@ -115,7 +115,9 @@ class Node:
             witness.SHOW: self._witness.take_shown,
             witness.CONFIRM: self._witness.take_confirmed,
         }
-        self._auditor = Auditor(self.parts, settings.model_dump_json(exclude={"base"}).encode())
+        self._auditor = Auditor(
+            self.parts, settings.model_dump_json(exclude={"base"}).encode(), settings.path(node.tokens)
+        )
         watch = DirectoryWatch(self.parts, self._auditor)
         self._arrivals = Arrivals(self.parts, self._receipts, handlers, self._mailbox.ring, watch)
         self._ticker = Ticker(

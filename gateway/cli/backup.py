@@ -57,6 +57,10 @@ def backup(
     settings = config.load(node)
     passphrase = _passphrase(passphrase_file)
     created = time.time_ns() // 1_000_000
+    if file.exists():
+        raise StartupError(f"{file} exists already: it is never overwritten")
+    # Beforehand: no copy is made, not even a part of one, that is not on record.
+    in_database(settings.database(), lambda s: audit.record(s, "backed-up", stated=created))
     partial = file.with_name(f".{file.name}.partial")
     try:
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
@@ -72,7 +76,6 @@ def backup(
         raise StartupError(f"cannot write {file}: {error.strerror}") from None
     finally:
         partial.unlink(missing_ok=True)
-    in_database(settings.database(), lambda s: audit.record(s, "backed-up", stated=created))
     typer.echo(f"{file}: {file.stat().st_size} bytes, as of {timestamp(created)}.")
 
 

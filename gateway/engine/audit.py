@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from pathlib import Path
 
 from gateway.audit import log
 from gateway.engine.parts import Parts
@@ -19,10 +20,12 @@ EVERY = 7 * 24 * HOUR
 class Auditor:
     """Keeps the log's checkpoints up to date."""
 
-    def __init__(self, parts: Parts, configuration: bytes) -> None:
-        """`configuration` is the settings file as it stands; only its digest is entered."""
+    def __init__(self, parts: Parts, configuration: bytes, tokens: Path) -> None:
+        """`configuration` are the settings, `tokens` the file of tokens; only digests are entered."""
         self._parts = parts
         self._configuration = hashlib.sha256(configuration).hexdigest()
+        self._file = tokens
+        self._tokens = ""
         self._due = 0
         self._thin = 0
         self._owed: list[Job[None]] = []
@@ -30,6 +33,7 @@ class Auditor:
 
     async def begin(self) -> None:
         """Enter the start, and what differs from the last one. Raises Unavailable."""
+        self._tokens = self._read_tokens()
         await self._enter(self._note_start)
         await self.checkpoint()
 
@@ -40,6 +44,19 @@ class Auditor:
     async def keys_changed(self) -> None:
         """Files of private keys were read again. Raises Unavailable."""
         await self._enter(self._note_keys)
+
+    async def look_at_tokens(self) -> None:
+        """Enter that the file of tokens is another, whoever changed it, with whatever. Raises Unavailable."""
+        found = await asyncio.to_thread(self._read_tokens)
+        if found != self._tokens:
+            self._tokens = found
+            await self._enter(self._note_tokens)
+
+    def _read_tokens(self) -> str:
+        try:
+            return hashlib.sha256(self._file.read_bytes()).hexdigest()
+        except OSError:
+            return hashlib.sha256(b"").hexdigest()  # none was made yet
 
     async def _enter(self, job: Job[None]) -> None:
         """Do it now, or at the first tick at which the database can. Raises Unavailable."""
@@ -56,8 +73,12 @@ class Auditor:
     def _note_start(self, session: Session) -> None:
         audit.record(session, "node-started")
         audit.record_change(session, "configuration-changed", "configuration", self._configuration)
+        self._note_tokens(session)
         self._note_keys(session)
         self._note_directory(session)
+
+    def _note_tokens(self, session: Session) -> None:
+        audit.record_change(session, "tokens-changed", "tokens", self._tokens)
 
     def _note_keys(self, session: Session) -> None:
         for agency, keys in self._parts.keys.items():

@@ -84,6 +84,7 @@ class Ticker:
         try:
             if changed:
                 await self._auditor.keys_changed()
+            await self._auditor.look_at_tokens()
             await self._lives.look()
         except Unavailable:
             parts.log.warning("store-unavailable")  # the next tick, and the next look, enter it

@@ -21,6 +21,9 @@ from gateway.audit import evidence, page
 from gateway.crypto import witness as form
 from gateway.engine import witness
 from gateway.errors import Unavailable
+from gateway.http import auth
+from gateway.http.client import File
+from gateway.http.ports import Permission
 from gateway.messages import AgencyId, new_id
 from gateway.node import now_ms
 from gateway.store import audit, dead_letters, notes
@@ -103,6 +106,8 @@ async def test_everything_that_happens_is_entered_and_verifies(world: World) -> 
     ]
     accepted = next(one for one in found if one.get("stage") == "accepted")
     assert accepted["agreement"] == "all-to-all"
+    code, text = typed("audit", "list", "-n", world.folder / POLICE, "--message", message_id, "--json")
+    assert [one.get("agreement") for one in json.loads(text)["entries"]] == ["all-to-all", None]
     kinds = [one["kind"] for one in found]
     for kind in ("node-started", "configuration-changed", "keys-changed", "directory-changed"):
         assert kind in kinds
@@ -117,6 +122,45 @@ async def test_everything_that_happens_is_entered_and_verifies(world: World) -> 
     code, text = typed("audit", "prove", file, message_id)
     assert code == 0
     assert len(json.loads(text)["entries"]) == 3
+
+
+async def test_a_token_made_behind_the_logs_back_is_noticed(world: World) -> None:
+    """By hand, or by a command that was killed before it could enter what it had done."""
+    settings = config.load(world.folder / SCHOOL)
+
+    async def noticed() -> int:
+        return [one["kind"] for one in entries(world)].count("tokens-changed")
+
+    await until(noticed, "those of the start")
+    before = await noticed()
+    auth.create_token(settings.path(settings.node.tokens), SCHOOL, frozenset({Permission.SEND}), now_ms())
+
+    async def again() -> bool:
+        return await noticed() > before
+
+    await until(again, "the node sees it")
+
+
+async def test_a_copy_that_could_not_be_finished_is_on_record(world: World, tmp_path: Path) -> None:
+    secret = tmp_path / "passphrase"
+    secret.write_text("a passphrase that is long enough", "utf-8")
+    code, _ = await asyncio.to_thread(
+        typed, "backup", tmp_path / "none" / "copy", "-n", world.folder / SCHOOL, "-p", secret
+    )
+    assert code != 0
+    assert [one["kind"] for one in entries(world)].count("backed-up") == 1
+
+
+async def test_a_message_with_attachments_is_allowed_before_it_is_received(world: World) -> None:
+    sent = await send(world.clients[SCHOOL], attachments=[File("a.txt", "text/plain", b"x" * 100)])
+    await wait_for_arrival(world, sent["message_id"])
+    code, text = typed(
+        "audit", "list", "-n", world.folder / POLICE, "--message", sent["message_id"], "--json"
+    )
+    assert code == 0
+    found = json.loads(text)["entries"]
+    assert [one["kind"] for one in found] == ["policy-allowed", "receipt"]
+    assert found[0]["agreement"] == "all-to-all"
 
 
 async def test_what_changed_while_the_database_could_not_be_used_is_entered_once_it_can(
