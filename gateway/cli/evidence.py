@@ -83,6 +83,7 @@ def make_(
     directory = current.document.model_dump_json()
 
     def job(session: Session) -> dict[str, Any] | None:
+        audit.note_directory(session, directory)  # the node may not have seen it yet
         while log.checkpoint(session, signers, now) is not None:
             pass
         latest = audit.latest(session)

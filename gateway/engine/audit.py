@@ -86,10 +86,7 @@ class Auditor:
             audit.record_change(session, "keys-changed", f"keys/{agency}", digest, agency=agency)
 
     def _note_directory(self, session: Session) -> None:
-        document = self._parts.directory.document.model_dump_json()
-        digest = hashlib.sha256(document.encode()).hexdigest()
-        if audit.record_change(session, audit.DIRECTORY_CHANGED, "directory", digest):
-            audit.set_fact(session, audit.DIRECTORY + digest, document)  # evidence will show it
+        audit.note_directory(session, self._parts.directory.document.model_dump_json())
 
     async def tick(self, now: int) -> None:
         """Enter what is still owed, and make a checkpoint when it is time. Raises Unavailable."""

@@ -7,6 +7,7 @@ stand in the order of commits.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -228,6 +229,13 @@ def record_change(session: Session, kind: str, name: str, value: str, /, **field
     set_fact(session, name, value)
     record(session, kind, digest=value, **fields)
     return True
+
+
+def note_directory(session: Session, document: str) -> None:
+    """Enter which directory is in use from now on, if it is another; evidence will show it."""
+    digest = hashlib.sha256(document.encode()).hexdigest()
+    if record_change(session, DIRECTORY_CHANGED, "directory", digest):
+        set_fact(session, DIRECTORY + digest, document)
 
 
 # --- peers ---

@@ -423,6 +423,31 @@ async def test_evidence_made_during_a_rotation_is_signed_with_a_key_the_director
     assert typed("audit", "verify", exported(world), "--directory", world.directory)[0] == 0
 
 
+async def test_evidence_after_a_revocation_is_vouched_for_by_the_issuers_own_log_alone(world: World) -> None:
+    message_id = await delivered(world)
+    nodes = {agency: world.folder / agency for agency in (SCHOOL, POLICE)}
+    before, own, others = (world.folder / f"{name}.zip" for name in ("before", "own", "others"))
+    assert (await made(message_id, nodes[POLICE], before))[0] == 0
+    settings = config.load(nodes[POLICE])
+    kid = settings.key_store().load(POLICE).signing.kid
+    for command in (["rotate", "--lead", "0"], ["revoke", kid.hex()]):
+        code, text = await asyncio.to_thread(typed, "keys", *command, "-n", nodes[POLICE])
+        assert code == 0, text
+    assert (await made(message_id, nodes[POLICE], own))[0] == 0
+    assert (await made(message_id, nodes[SCHOOL], others))[0] == 0
+
+    def check(file: Path) -> tuple[int, str]:
+        return typed("evidence", "verify", file, "--directory", world.directory)
+
+    code, text = check(own)
+    assert code == 0, text
+    assert text.count("signed by police") == 2
+    code, text = check(before)
+    assert code == 1, "its log is signed with the key that was stolen"
+    code, text = check(others)
+    assert (code, "key of police that was revoked" in text) == (1, True), text
+
+
 @pytest.mark.parametrize("size", [100, 64 * 1024 * 1024])
 def test_a_bomb_that_is_called_evidence_takes_no_memory(tmp_path: Path, size: int) -> None:
     """One that says it is small, and one that is text of the size it says but millions of values."""
