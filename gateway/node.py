@@ -101,7 +101,9 @@ class Node:
         self._backlog = Backlog(self.parts)
         self._publisher = Publisher(self.parts, self._backlog)
         self._receipts = ReceiptSender(self.parts)
-        self._auditor = Auditor(self.parts, settings.model_dump_json(exclude={"base"}).encode())
+        self._auditor = Auditor(
+            self.parts, settings.model_dump_json(exclude={"base"}).encode(), settings.path(node.tokens)
+        )
         watch = DirectoryWatch(self.parts, self._auditor)
         self._mailbox = Mailbox(self.parts, self._receipts, watch)
         self._notes = NoteSender(self.parts)

@@ -18,7 +18,7 @@ from gateway.audit import log, merkle
 from gateway.crypto import proof
 from gateway.crypto.approval import ApprovalInvalid
 from gateway.crypto.break_glass import confirm
-from gateway.crypto.note import NoteInvalid, read_note, verify_any
+from gateway.crypto.note import NOT_SIGNED, Note, NoteInvalid, read_note, verify_any
 from gateway.directory import model
 from gateway.directory.model import Directory, DirectoryInvalid
 from gateway.errors import ReceiptInvalid
@@ -102,15 +102,22 @@ def check(document: Any, trusted: Directory | None = None) -> Findings:
     texts = _texts(document, "directories")
     directories = [_directory(text) for text in texts]
     keys_from = [trusted] if trusted is not None else directories
-    found = [_receipt(text, keys_from) for text in _texts(document, "receipts")]
+    read = [_receipt(text, keys_from) for text in _texts(document, "receipts")]
+    found = [(receipt, digest) for receipt, digest, _ in read]
     parties = {party for receipt, _ in found for party in (receipt.sender, receipt.recipient)}
     # A log counts as signed by an agency the message was of, not by whoever else is in the directory.
-    signers = [agency for agency in _texts(document, "agencies") if agency in parties]
+    named = [agency for agency in dict.fromkeys(_texts(document, "agencies")) if agency in parties]
     try:
         note = read_note(_checkpoint(document))
-        verify_any(note, [p for d in keys_from for signer in signers for p in d.note_keys(AgencyId(signer))])
     except NoteInvalid as error:
         raise EvidenceInvalid(str(error)) from None
+    signers = _signers(note, named, keys_from)
+    for receipt, _, revoked in read:
+        if revoked and receipt.issuer not in signers:
+            raise EvidenceInvalid(
+                f"a receipt is signed with a key of {receipt.issuer} that was revoked:"
+                " only evidence from its own log, made since, can vouch for it"
+            )
     entries = [_entry(one, note.size, note.root) for one in _list(document, "entries")]
     _check_receipts(found, entries, message_id)
     _check_subjects(entries, message_id, texts)
@@ -123,6 +130,20 @@ def check(document: Any, trusted: Directory | None = None) -> Findings:
         tuple(signers),
         tuple(_quorum(one, keys_from) for one, _ in found),
     )
+
+
+def _signers(note: Note, named: Sequence[str], directories: Sequence[Directory]) -> list[str]:
+    """Those of the agencies named that signed the checkpoint, one at least. Raises EvidenceInvalid."""
+    found, failure = [], NOT_SIGNED
+    for agency in named:
+        try:
+            verify_any(note, [pair for one in directories for pair in one.note_keys(AgencyId(agency))])
+            found.append(agency)
+        except NoteInvalid as error:
+            failure = str(error)
+    if not found:
+        raise EvidenceInvalid(failure)
+    return found
 
 
 def _message_id(document: Any) -> str:
@@ -174,17 +195,21 @@ def _states(entry: dict[str, Any], receipt: Receipt, digest: str) -> bool:
     return all(entry.get(name) == value for name, value in wanted.items())
 
 
-def _receipt(text: str, directories: Sequence[Directory]) -> tuple[Receipt, str]:
+def _receipt(text: str, directories: Sequence[Directory]) -> tuple[Receipt, str, bool]:
+    """A receipt, its digest, and whether the key that signed it is revoked. Raises EvidenceInvalid."""
     try:
         cose = base64.b64decode(text, validate=True)
     except ValueError:  # binascii.Error is one; text that is not ASCII raises another
         raise EvidenceInvalid("a receipt is not base64") from None
-    failure = proof.UNKNOWN_KEY
+    digest, failure = hashlib.sha256(cose).hexdigest(), proof.UNKNOWN_KEY
     for one in directories:
         try:
-            return proof.verify_receipt(cose, one.verify_key), hashlib.sha256(cose).hexdigest()
+            return proof.verify_receipt(cose, one.verify_key), digest, False
         except ReceiptInvalid as error:
             failure = str(error)
+    for one in directories:
+        with contextlib.suppress(ReceiptInvalid):
+            return proof.verify_receipt(cose, one.revoked_key), digest, True
     raise EvidenceInvalid(f"a receipt does not verify: {failure}")
 
 

@@ -8,7 +8,7 @@ from gateway.audit import merkle
 from gateway.audit.merkle import Read
 from gateway.crypto.audit_key import AuditKey
 from gateway.crypto.keys import Signer
-from gateway.crypto.note import read_note, sign_note
+from gateway.crypto.note import sign_note
 from gateway.messages import new_id
 from gateway.store import audit
 from gateway.store.audit import Checkpoint
@@ -18,9 +18,12 @@ KEPT_LEVEL = 4
 """Subtrees of 2^4 entries and more are kept; smaller ones are made from the entries when asked for."""
 ROUND = 5_000
 """Entries a checkpoint takes in at most, so that one transaction stays short; the next takes the rest."""
-ORIGIN = "referral-gateway/audit/"
-"""Begins the origin of every log; a random identifier follows."""
 _ORIGIN_FACT = "origin"
+
+
+class LogDamaged(ValueError):
+    """Entries that the log had are gone: nothing more can be signed. `gateway audit verify` says which."""
+
 
 Signers = Sequence[tuple[Signer, AuditKey]]
 
@@ -29,7 +32,7 @@ def origin(session: Session) -> str:
     """The log's name; made when it is first asked for."""
     found = audit.fact(session, _ORIGIN_FACT)
     if found is None:
-        found = ORIGIN + new_id()
+        found = audit.ORIGIN + new_id()
         audit.set_fact(session, _ORIGIN_FACT, found)
     return found
 
@@ -39,21 +42,25 @@ def restart(session: Session) -> None:
 
     Peers see that an agency's log has a new name; under the old one it would look like a forgery.
     """
-    audit.set_fact(session, _ORIGIN_FACT, ORIGIN + new_id())
+    audit.set_fact(session, _ORIGIN_FACT, audit.ORIGIN + new_id())
     audit.record(session, "log-restarted")
 
 
 def checkpoint(session: Session, signers: Signers, now: int) -> Checkpoint | None:
-    """Sign what the log holds now; None when nothing is new."""
+    """Sign what the log holds now; None when nothing is new. Raises LogDamaged."""
     name, before = origin(session), audit.latest(session)
-    done = before.size if before else 0
-    size = min(audit.size(session), done + ROUND)
+    done, held = before.size if before else 0, audit.size(session)
+    if held < done:
+        raise LogDamaged
+    size = min(held, done + ROUND)
     if before and before.origin == name and before.size >= size:
         return None
     fresh = [
         merkle.leaf_hash(one.text.encode())
         for one in audit.entries(session, done >> KEPT_LEVEL << KEPT_LEVEL, size)
     ]
+    if len(fresh) != size - (done >> KEPT_LEVEL << KEPT_LEVEL):
+        raise LogDamaged
     known: dict[tuple[int, int], bytes] = {
         (0, (done >> KEPT_LEVEL << KEPT_LEVEL) + offset): one for offset, one in enumerate(fresh)
     }
@@ -73,7 +80,7 @@ def checkpoint(session: Session, signers: Signers, now: int) -> Checkpoint | Non
 
 
 def reader(session: Session, known: dict[tuple[int, int], bytes] | None = None) -> Read:
-    """Hashes of complete subtrees up to the latest checkpoint, from the rows."""
+    """Hashes of complete subtrees up to the latest checkpoint, from the rows. It raises LogDamaged."""
     memory = {} if known is None else known
 
     def read(level: int, position: int) -> bytes:
@@ -96,7 +103,7 @@ def _stored(session: Session, level: int, position: int) -> bytes:
         for one in audit.entries(session, position * span, (position + 1) * span)
     ]
     if len(leaves) != span:
-        raise ValueError("entries of the audit log are missing")
+        raise LogDamaged
     return memory_reader(leaves)(level, 0)
 
 
@@ -107,8 +114,3 @@ def memory_reader(leaves: Sequence[bytes]) -> Read:
         row = levels[-1]
         levels.append([merkle.node_hash(row[at], row[at + 1]) for at in range(0, len(row) - 1, 2)])
     return lambda level, position: levels[level][position]
-
-
-def consistency(session: Session, old: int, made: Checkpoint) -> list[bytes]:
-    """That the log of this checkpoint begins with its first `old` entries. Raises ValueError."""
-    return merkle.consistency_proof(old, read_note(made.note).size, reader(session))

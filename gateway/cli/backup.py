@@ -56,9 +56,12 @@ def backup(
     settings = config.load(node)
     passphrase = _passphrase(passphrase_file)
     created = time.time_ns() // 1_000_000
+    if file.exists():
+        raise StartupError(f"{file} exists already: it is never overwritten")
+    # Beforehand: no copy is made, not even a part of one, that is not on record.
+    in_database(settings.database(), lambda s: audit.record(s, "backed-up", stated=created))
     with new_file(file) as output, wiped(passphrase), snapshot(settings.database()) as session:
         sealed.write(output, passphrase, _records(session, created))
-    in_database(settings.database(), lambda s: audit.record(s, "backed-up", stated=created))
     typer.echo(f"{file}: {file.stat().st_size} bytes, as of {timestamp(created)}.")
 
 

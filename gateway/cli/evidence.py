@@ -22,6 +22,7 @@ from gateway.cli.common import Exit, Json, NodeFolder, approved, fail, show, tim
 from gateway.cli.database import in_database
 from gateway.directory import file as directory_file
 from gateway.directory.opening import open_directory
+from gateway.engine.keyring import KeyRing
 from gateway.errors import StartupError
 from gateway.messages import UUID4, AgencyId
 from gateway.store import audit
@@ -47,6 +48,8 @@ app = typer.Typer(
 EVIDENCE, REPORT = "evidence.json", "report.html"
 LARGEST = 64 * 1024 * 1024
 """Bytes of a file, and of what it unpacks to."""
+PIECES = 2_000_000
+"""Commas and brackets of the document: each may cost some hundred bytes of memory once it is read."""
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError),
@@ -72,21 +75,27 @@ def make_(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; it must not exist.")],
 ) -> None:
     """Write what proves a message's way: receipts, directory, audit entries, and a page to read."""
-    settings = config.load(node)
-    store = settings.key_store()
-    own = [store.load(AgencyId(agency)) for agency in settings.node.agencies]
-    signers = [(keys.signing, keys.audit_key()) for keys in own]
-    directory = open_directory(settings.directory()).current.document.model_dump_json()
-    now = time.time_ns() // 1_000_000
+    settings, now = config.load(node), time.time_ns() // 1_000_000
+    current = open_directory(settings.directory()).current
+    ring = KeyRing(settings.key_store(), [AgencyId(agency) for agency in settings.node.agencies])
+    ring.choose(current, now)  # as the node does: a key that is not listed yet vouches for nothing
+    signers = [(keys.signing, keys.audit_key()) for keys in ring.values()]
+    directory = current.document.model_dump_json()
 
     def job(session: Session) -> dict[str, Any] | None:
+        audit.note_directory(session, directory)  # the node may not have seen it yet
         while log.checkpoint(session, signers, now) is not None:
             pass
         latest = audit.latest(session)
         assert latest is not None  # one was made above, if none was there
         return evidence.make(session, message_id, settings.node.agencies, latest, directory)
 
-    made = in_database(settings.database(), job)
+    try:
+        made = in_database(settings.database(), job)
+    except log.LogDamaged:
+        fail(
+            "entries of the audit log are gone: `gateway audit verify` of an export says which", Exit.REFUSED
+        )
     if made is None:
         fail(f"the audit log has no entry of a message {message_id}", Exit.REFUSED)
     try:
@@ -157,8 +166,20 @@ def _unpack(file: Path) -> tuple[Any, str]:
             whole = plain and len(archive.infolist()) == 2 and sizes.keys() == {EVIDENCE, REPORT}
             if not whole or max(sizes.values()) > LARGEST:
                 raise EvidenceInvalid(f"it does not hold {EVIDENCE} and {REPORT}, and nothing else")
-            return json.loads(archive.read(EVIDENCE)), archive.read(REPORT).decode("utf-8")
+            document, report = (_read(archive, name, sizes[name]) for name in (EVIDENCE, REPORT))
+            if sum(document.count(one) for one in b",[{") > PIECES:
+                raise EvidenceInvalid(f"its {EVIDENCE} holds far more than evidence does")
+            return json.loads(document), report.decode("utf-8")
     except _DAMAGED:
         raise EvidenceInvalid(
             "this is not evidence that `gateway evidence` wrote, or it is damaged"
         ) from None
+
+
+def _read(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
+    """A file of the archive, which must be as large as the archive says: a bomb lies about that."""
+    with archive.open(name) as file:
+        data = file.read(size)  # never read(): that unpacks all there is before it looks at the size
+        if len(data) != size or file.read(1):
+            raise zipfile.BadZipFile
+    return data

@@ -19,8 +19,8 @@ from gateway.crypto.audit_key import AuditKey, AuditVerifyKey
 from gateway.crypto.keys import Signer, VerifyKey
 from gateway.crypto.labels import ED25519, NOTE_ED25519, NOTE_ML_DSA_65
 
-MAX_NOTE = 64 * 1024
-"""Bytes of a note: a pair of signature lines has less than 5,000."""
+MAX_NOTE = 4 * 1024 * 1024
+"""Characters of a note: a pair of signature lines has less than 5,000, and a node may serve hundreds."""
 MAX_SIZE = 1 << 53
 """Entries of a log."""
 _LINE = re.compile(r"— ([^\s+]{1,200}) ([A-Za-z0-9+/]+={0,2})")
@@ -67,6 +67,17 @@ class Note:
             if not all(audit.verify(one, data) for one in signatures):
                 raise NoteInvalid(BAD_SIGNATURE)
 
+    def only(self, keys: Sequence[NoteKeys]) -> str:
+        """The checkpoint with one signature of each of these keys and no others: small, whoever signed."""
+        ids = {_signing_key_id(self.origin, one.signing) for one in keys}
+        ids |= {
+            _key_id(self.origin, NOTE_ML_DSA_65, one.audit.public_bytes)
+            for one in keys
+            if one.audit is not None
+        }
+        mine = {kid: one for name, kid, one in self.signatures if name == self.origin and kid in ids}
+        return f"{self.text}\n{''.join(_line(self.origin, *one) for one in mine.items())}"
+
     def _signatures(self, key_id: bytes) -> list[bytes]:
         """Those of a key, one at least. Raises NoteInvalid."""
         mine = [one for name, found, one in self.signatures if (name, found) == (self.origin, key_id)]
@@ -75,13 +86,13 @@ class Note:
         return mine
 
 
-def verify_any(note: Note, keys: Sequence[NoteKeys]) -> None:
-    """Whether one of an agency's pairs of keys signed it. Raises NoteInvalid."""
+def verify_any(note: Note, keys: Sequence[NoteKeys]) -> NoteKeys:
+    """The one of an agency's pairs of keys that signed it. Raises NoteInvalid."""
     failure = NoteInvalid(NOT_SIGNED)
     for pair in keys:
         try:
             note.verify(pair)
-            return
+            return pair
         except NoteInvalid as error:
             failure = error
     raise failure
@@ -96,7 +107,7 @@ def sign_note(origin: str, size: int, root: bytes, signers: Sequence[tuple[Signe
             (_signing_key_id(origin, signing.public), _written(signing.public, signing.sign(data))),
             (_key_id(origin, NOTE_ML_DSA_65, audit.public.public_bytes), audit.sign(data)),
         ):
-            lines += f"— {origin} {base64.b64encode(key_id + signature).decode()}\n"
+            lines += _line(origin, key_id, signature)
     return f"{text}\n{lines}"
 
 
@@ -120,6 +131,10 @@ def read_note(note: str) -> Note:
     if len(hashed) != 32:
         raise NoteInvalid(NOT_A_CHECKPOINT)
     return Note(origin, int(size), hashed, text + "\n", tuple(signatures))
+
+
+def _line(name: str, key_id: bytes, signature: bytes) -> str:
+    return f"— {name} {base64.b64encode(key_id + signature).decode()}\n"
 
 
 def _key_id(name: str, kind: bytes, public: bytes) -> bytes:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from gateway.crypto import cbor
 from gateway.crypto.cbor import CborError
 from gateway.crypto.fields import read_bytes, read_number
-from gateway.crypto.note import MAX_NOTE
 
 VERSION = 1
 MAX_PROOF = 65
 """Hashes of a consistency proof."""
+MAX_SHOWN = 64 * 1024
+"""Characters of a note that is shown: it need have the signatures of one agency only."""
 MAX_ORIGIN = 200
 ROOT_LENGTH = 32
 
@@ -49,7 +50,7 @@ def decode_shown(data: bytes) -> Shown:
     if len(value[3]) > MAX_PROOF:
         raise CborError("not a proof of bounded length")
     proof: Sequence[bytes] = [read_bytes(one, ROOT_LENGTH) for one in value[3]]
-    return Shown(_text(value[1], MAX_NOTE), read_number(value[2]), tuple(proof))
+    return Shown(_text(value[1], MAX_SHOWN), read_number(value[2]), tuple(proof))
 
 
 def encode_confirmed(confirmed: Confirmed) -> bytes:

@@ -265,6 +265,10 @@ class Directory:
         entries = [one for one in self.document.agencies if one.id == agency]
         return frozenset(key.kid for one in entries for key in one.keys if key.revoked)
 
+    def revoked_key(self, agency: AgencyId, kid: bytes) -> VerifyKey | None:
+        """The same for a signing key that is revoked: alone it proves nothing any more."""
+        return self._revoked.get((agency, kid))
+
     def note_keys(self, agency: AgencyId) -> list[NoteKeys]:
         """The pairs of keys an agency's audit checkpoints may be signed with, of any time."""
         return self._pairs(agency, [one.key for (owner, _), one in self._verify.items() if owner == agency])

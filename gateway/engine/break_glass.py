@@ -120,6 +120,7 @@ def record(
         quorum=Quorum(found.agreement, tuple(approvals)),
     )
     cose = proof.sign_receipt(notice, keys.signing)
+    audit.note_directory(session, directory.document.model_dump_json())  # the node may not have seen it
     about = {"agency": agency, "message_id": header.message_id, "request": request.request_id}
     for role in sorted(roles):
         audit.record(session, "approval-given", role=role, **about)

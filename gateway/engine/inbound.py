@@ -31,7 +31,7 @@ from gateway.protocol import retry
 from gateway.protocol.deadlines import judge
 from gateway.protocol.policy import TOO_WEAK, Denied, Question
 from gateway.protocol.suites import at_least
-from gateway.store import dead_letters, inbox, key_usage, notes, receipts
+from gateway.store import audit, dead_letters, inbox, key_usage, notes, receipts
 from gateway.store.base import Session
 from gateway.store.dead_letters import Refused
 from gateway.transport.base import Delivery, Lane, Sealed
@@ -186,14 +186,14 @@ class Arrivals:
     async def _take_message(self, sealed: Sealed, opened: Opened, *, redelivered: bool) -> Reason | None:
         parts, header, now = self._parts, opened.header, self._parts.now()
         try:
-            carried = self._check(opened, now)
+            carried, agreement = self._check(opened, now)
         except RefusedByPeer as refusal:
             return await self._refuse_known(
                 sealed, header, opened.digest, refusal.reason, redelivered=redelivered
             )
         chunk_ids = [chunk for attachment in carried.attachments for chunk in attachment.chunks]
         try:
-            new = await self._hold(sealed, opened, chunk_ids, now)
+            new = await self._hold(sealed, opened, chunk_ids, agreement, now)
         except RefusedByPeer as refusal:
             await self._tell(sealed, header, opened.digest, refusal.reason)
             # Nothing is wrong with one that its sender no longer wants delivered.
@@ -206,7 +206,9 @@ class Arrivals:
             await self._complete(header.recipient, header.envelope_id)
         return None
 
-    async def _hold(self, sealed: Sealed, opened: Opened, chunk_ids: Sequence[EnvelopeId], now: int) -> bool:
+    async def _hold(
+        self, sealed: Sealed, opened: Opened, chunk_ids: Sequence[EnvelopeId], agreement: str, now: int
+    ) -> bool:
         """Make it durable, with the receipt that says so; False when it was held or answered before.
 
         Raises RefusedByPeer: RECALLED when its sender withdrew it while it was on the road, UNKNOWN_KEY when
@@ -229,8 +231,17 @@ class Arrivals:
             )
             if new and chunk_ids:
                 inbox.expect_chunks(session, header.envelope_id, header.recipient, chunk_ids)
+                audit.record(  # its `received` comes later, if ever
+                    session,
+                    "policy-allowed",
+                    message_id=header.message_id,
+                    envelope_id=header.envelope_id,
+                    sender=header.sender,
+                    recipient=header.recipient,
+                    agreement=agreement,
+                )
             elif new:
-                receipts.keep(session, receipt, cose)
+                receipts.keep(session, receipt, cose, agreement=agreement)
                 receipts.owe(session, receipt, cose)
             if new:
                 key_usage.note(session, header.recipient, opened.kid, header.sender, now)
@@ -238,8 +249,8 @@ class Arrivals:
 
         return await self._parts.store.write(job)
 
-    def _check(self, opened: Opened, now: int) -> Content:
-        """Times, policy and schema, in that order. Raises RefusedByPeer."""
+    def _check(self, opened: Opened, now: int) -> tuple[Content, str]:
+        """Times, policy and schema, in that order; with the agreement that lets it. Raises RefusedByPeer."""
         parts, header = self._parts, opened.header
         parts.need_clock()
         if (reason := judge(header, now)) is not None:
@@ -278,7 +289,7 @@ class Arrivals:
         if answer.shares is not None and not sharing.is_within(carried, document, answer.shares):
             raise RefusedByPeer(Reason.MORE_THAN_AGREED)
         parts.metrics.step("check", time.perf_counter() - started)
-        return carried
+        return carried, answer.agreement
 
     async def _take_chunk(self, sealed: Sealed) -> None:
         whole = await self._parts.store.write(

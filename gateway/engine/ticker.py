@@ -79,9 +79,10 @@ class Ticker:
     async def _refresh_keys(self) -> None:
         await self._watch.look_at_keys()
         try:
+            await self._auditor.look_at_tokens()
             await self._lives.look()
         except Unavailable:
-            self._parts.log.warning("store-unavailable")  # the next look finds the difference
+            self._parts.log.warning("store-unavailable")  # the next tick, and the next look, enter it
 
     async def _tick_forever(self) -> None:
         while True:

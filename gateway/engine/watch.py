@@ -33,7 +33,7 @@ class DirectoryWatch:
             try:
                 await self._auditor.directory_changed()
             except Unavailable:
-                self._parts.log.warning("store-unavailable")  # the next start finds the difference
+                self._parts.log.warning("store-unavailable")  # the next tick enters it
             return True
 
     async def look_again(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from gateway.audit import log, merkle
 from gateway.crypto import witness as form
-from gateway.crypto.note import Note, NoteInvalid, read_note, verify_any
+from gateway.crypto.note import Note, NoteInvalid, NoteKeys, read_note, verify_any
 from gateway.crypto.witness import Confirmed, Shown
 from gateway.engine.notes import NoteSender
 from gateway.engine.parts import Parts
@@ -24,11 +24,15 @@ SHOW = "audit-checkpoint"
 CONFIRM = "audit-confirmed"
 
 KEEP = 10
-"""Checkpoints kept of a peer; each contains those before it."""
+"""Checkpoints kept of a peer's log; each contains those before it."""
+LOGS = 100
+"""Names a peer's log may have had, one more after each restore. More count as a fork, and are not kept."""
 UNPROVEN = 5
 """Checkpoints in a row without the proof that was asked for, before they count as a fork."""
 EVIDENCE = 100
 """Contradicting checkpoints kept of a peer."""
+ROUND = 2_000
+"""Receipts looked at in one transaction for peers that are new."""
 
 
 class Witness:
@@ -46,10 +50,14 @@ class Witness:
         interval = self._parts.rules.checkpoint_exchange
         self._due = now + interval
 
+        while await self._parts.store.write(lambda s: audit.meet_peers(s, limit=ROUND)):
+            pass
+
         def job(session: Session) -> bool:
             latest = audit.latest(session)
             if latest is None:
                 return False
+            note = read_note(latest.note)
             due = [
                 one
                 for one in audit.due_peers(session, latest.origin, latest.size, before=now - interval)
@@ -58,24 +66,33 @@ class Witness:
             for one in due:
                 since = min(one.confirmed, latest.size)
                 proof = merkle.consistency_proof(since, latest.size, log.reader(session))
-                shown = form.encode_shown(Shown(latest.note, since, tuple(proof)))
+                keys = self._parts.keys[one.agency]
+                pairs = [NoteKeys(key, keys.audit_key().public) for key in keys.verify_keys()]
+                shown = form.encode_shown(Shown(note.only(pairs), since, tuple(proof)))
                 notes.owe(session, SHOW, one.agency, one.peer, shown)
                 audit.peer_sent(session, one, latest.origin, at=now)
             return bool(due)
 
-        if await self._parts.store.write(job):
-            self._sender.wake()
+        try:
+            if await self._parts.store.write(job):
+                self._sender.wake()
+        except log.LogDamaged:
+            self._parts.metrics.checkpoint("damaged")
+            self._parts.log.error("own-log-damaged")
 
     async def take_shown(self, header: Header, payload: bytes) -> None:
         """A peer shows a checkpoint of its log. Raises RefusedByPeer when it is not one of the peer's."""
         try:
             shown = form.decode_shown(payload)
             note = read_note(shown.note)
-            verify_any(note, self._parts.directory.note_keys(header.sender))
+            pair = verify_any(note, self._parts.directory.note_keys(header.sender))
         except (ValueError, NoteInvalid):
             raise RefusedByPeer(Reason.INVALID) from None
-        now = self._parts.now()
-        outcome = await self._parts.store.write(lambda s: _judge(s, header, shown, note, now))
+        if not audit.FIELDS["origin"].fullmatch(note.origin):
+            raise RefusedByPeer(Reason.INVALID)  # it is kept, entered and shown: no place for anything else
+        # Only what the peer itself signed, once: anybody could add lines without end.
+        made = Checkpoint(note.origin, note.size, self._parts.now(), note.only([pair]))
+        outcome = await self._parts.store.write(lambda s: _judge(s, header, shown, note, made))
         self._parts.metrics.checkpoint(outcome)
         if outcome == "fork":
             self._parts.log.error("peer-log-forked", agency=header.recipient, sender=header.sender)
@@ -113,19 +130,14 @@ class Witness:
             self._parts.log.error("own-log-contradicted", agency=header.recipient, sender=header.sender)
 
 
-def _judge(session: Session, header: Header, shown: Shown, note: Note, now: int) -> str:
+def _judge(session: Session, header: Header, shown: Shown, note: Note, made: Checkpoint) -> str:
     """Keep a peer's checkpoint, or the evidence that it contradicts an earlier one; what it was."""
-    peer, last = header.sender, audit.peer_latest(session, header.sender)
-    if _is_repeated(session, header, now):
+    peer = header.sender
+    if _is_repeated(session, header, made.at):
         return "unproven"
-    made = Checkpoint(note.origin, note.size, now, shown.note)
-    if last is None or last[0].origin != note.origin:
-        audit.put_peer_checkpoint(session, peer, made, note.root.hex(), fork=False)
-        _confirm(session, header, Confirmed(note.origin, note.size, note.root))
-        if last is None:
-            return "first"
-        audit.record(session, "peer-log-restarted", peer=peer, origin=note.origin, size=note.size)
-        return "restarted"
+    last = audit.peer_latest(session, peer, note.origin)
+    if last is None:
+        return _take_new(session, header, note, made)
     kept, root = last[0], bytes.fromhex(last[1])
     outcome = "taken"
     if note.size == kept.size:
@@ -134,13 +146,11 @@ def _judge(session: Session, header: Header, shown: Shown, note: Note, now: int)
         outcome = "unproven"  # it crossed our confirmation: the next comes with the proof we need
     elif not merkle.verify_consistency(kept.size, note.size, shown.proof, root, note.root):
         outcome = "fork"
-    streak = int(audit.fact(session, f"unproven/{peer}") or 0) + 1 if outcome == "unproven" else 0
-    audit.set_fact(session, f"unproven/{peer}", str(streak))
-    if streak >= UNPROVEN:
+    if _unproven(session, header, made.at, again=outcome == "unproven") >= UNPROVEN:
         outcome = "fork"  # it was told often enough from where we need proof
     if outcome == "taken":
         audit.put_peer_checkpoint(session, peer, made, note.root.hex(), fork=False)
-        audit.drop_superseded(session, peer, keep=KEEP)
+        audit.drop_superseded(session, peer, note.origin, keep=KEEP)
         kept, root = made, note.root
     elif outcome == "fork" and audit.count_forks(session, peer) < EVIDENCE:
         audit.put_peer_checkpoint(session, peer, made, note.root.hex(), fork=True)
@@ -160,6 +170,35 @@ def _is_repeated(session: Session, header: Header, now: int) -> bool:
     # Not the time of a clock that ran ahead: what its peer says once it is right would count for nothing.
     audit.set_fact(session, name, str(min(header.created, now + MAX_CLOCK_SKEW)))
     return False
+
+
+def _take_new(session: Session, header: Header, note: Note, made: Checkpoint) -> str:
+    """The first checkpoint of a log. The peer's other logs stay the measure, should they come back."""
+    peer, logs = header.sender, audit.count_peer_logs(session, header.sender)
+    if logs >= LOGS:
+        return "fork"
+    audit.put_peer_checkpoint(session, peer, made, note.root.hex(), fork=False)
+    _confirm(session, header, Confirmed(note.origin, note.size, note.root))
+    if not logs:
+        return "first"
+    audit.record(session, "peer-log-restarted", peer=peer, origin=note.origin, size=note.size)
+    return "restarted"
+
+
+def _unproven(session: Session, header: Header, now: int, *, again: bool) -> int:
+    """How many checkpoints in a row lacked the proof that the peer had been told is needed.
+
+    Not those made before it was told: after an outage of ours many arrive at once.
+    """
+    streak, told = f"unproven/{header.sender}", f"told/{header.sender}"
+    count = int(audit.fact(session, streak) or 0)
+    if not again:
+        count = 0
+    elif header.created > int(audit.fact(session, told) or 0):
+        count += 1
+    audit.set_fact(session, streak, str(count))
+    audit.set_fact(session, told, str(now))
+    return count
 
 
 def _confirm(session: Session, header: Header, confirmed: Confirmed) -> None:

@@ -95,7 +95,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "audit_checkpoints_total",
         "counter",
-        "Checkpoints of audit logs exchanged with peers; any `fork` or `contradicted` is an alarm.",
+        "Checkpoints of audit logs exchanged with peers; `fork`, `contradicted` and `damaged` are alarms.",
         ("outcome",),
         tuple(CHECKPOINTS),
     ),

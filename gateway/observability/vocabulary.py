@@ -67,6 +67,7 @@ CHECKPOINTS: dict[str, str] = {
     "restarted": "the peer's log has a new name, as after a restore: kept beside the old one",
     "fork": "it contradicts what the peer had signed before: kept as evidence",
     "contradicted": "what a peer keeps of our own log is not what our log says",
+    "damaged": "none could be made: our own log lacks entries that it had",
 }
 """What a checkpoint of an audit log was when it arrived, or its confirmation."""
 
@@ -204,6 +205,7 @@ EVENTS: dict[str, str] = {
     "receipts-sent": "A batch of receipts is on its way back.",
     "peer-log-forked": "A peer signed a checkpoint that contradicts an earlier one: its past was rewritten.",
     "peer-log-restarted": "A peer's audit log goes on under a new name, as after a restore: ask the peer.",
+    "own-log-damaged": "Our audit log lacks entries that it had: it is not signed until they are back.",
     "own-log-contradicted": "A peer keeps a checkpoint of our audit log that the log does not match.",
     "transport-connected": "The transport is usable.",
     "transport-lost": "The transport is not usable; the node goes on trying.",

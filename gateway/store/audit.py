@@ -7,6 +7,7 @@ stand in the order of commits.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -17,6 +18,8 @@ from typing import Final
 from gateway.messages import AGENCY_ID, UUID4, AgencyId
 from gateway.store.base import Session
 
+ORIGIN: Final = "referral-gateway/audit/"
+"""Begins the origin of every log; a random identifier follows."""
 FIELDS: Final = {
     "agency": AGENCY_ID,
     "agreement": AGENCY_ID,
@@ -29,7 +32,7 @@ FIELDS: Final = {
     "message_id": UUID4,
     "number": re.compile(r"[0-9]{1,15}"),
     "operator": AGENCY_ID,
-    "origin": re.compile(r"[a-z0-9/.-]{1,200}"),
+    "origin": re.compile(re.escape(ORIGIN) + UUID4.pattern),
     "peer": AGENCY_ID,
     "reason": re.compile(r"[a-z][a-z0-9-]{0,39}"),
     "recipient": AGENCY_ID,
@@ -52,6 +55,8 @@ DIRECTORY_CHANGED: Final = "directory-changed"
 """The kind of entry that says a directory came into use."""
 DIRECTORY: Final = "directory/"
 """Begins the name under which a directory is kept; its digest follows."""
+_MET: Final = "peers-met"
+"""The last receipt that was looked at for peers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +188,19 @@ def thin(session: Session, *, before: int) -> None:
 def latest(session: Session) -> Checkpoint | None:
     """Our latest checkpoint."""
     row = session.execute(
-        "SELECT origin, size, at, note FROM audit_checkpoints ORDER BY size DESC, at DESC LIMIT 1"
+        "SELECT origin, size, at, note FROM audit_checkpoints WHERE (origin, size) IN"
+        " (SELECT origin, size FROM audit_checkpoints ORDER BY size DESC LIMIT 1)"  # by their index alone
     ).fetchone()
     return Checkpoint(*row) if row else None
 
 
 def checkpoints(session: Session) -> Iterator[Checkpoint]:
     """All of ours, smallest tree first."""
-    for row in session.execute(
-        "SELECT origin, size, at, note FROM audit_checkpoints ORDER BY size, at"
-    ).fetchall():
+    names = session.execute("SELECT origin, size FROM audit_checkpoints ORDER BY size, at").fetchall()
+    for name in names:  # one note at a time: those of a node with many agencies are large
+        row = session.execute(
+            "SELECT origin, size, at, note FROM audit_checkpoints WHERE origin = ? AND size = ?", tuple(name)
+        ).fetchone()
         yield Checkpoint(*row)
 
 
@@ -223,6 +231,13 @@ def record_change(session: Session, kind: str, name: str, value: str, /, **field
     return True
 
 
+def note_directory(session: Session, document: str) -> None:
+    """Enter which directory is in use from now on, if it is another; evidence will show it."""
+    digest = hashlib.sha256(document.encode()).hexdigest()
+    if record_change(session, DIRECTORY_CHANGED, "directory", digest):
+        set_fact(session, DIRECTORY + digest, document)
+
+
 # --- peers ---
 
 
@@ -236,14 +251,22 @@ def put_peer_checkpoint(session: Session, peer: AgencyId, one: Checkpoint, root:
     return cursor.rowcount == 1
 
 
-def peer_latest(session: Session, peer: AgencyId) -> tuple[Checkpoint, str] | None:
-    """The last checkpoint of a peer that agreed with those before it, and its root (hex)."""
+def peer_latest(session: Session, peer: AgencyId, origin: str) -> tuple[Checkpoint, str] | None:
+    """The last checkpoint of a peer's log that agreed with those before it, and its root (hex)."""
     row = session.execute(
-        "SELECT origin, size, at, note, root FROM peer_checkpoints WHERE peer = ? AND fork = 0"
-        " ORDER BY at DESC, size DESC LIMIT 1",
-        (peer,),
+        "SELECT origin, size, at, note, root FROM peer_checkpoints WHERE peer = ? AND origin = ? AND fork = 0"
+        " ORDER BY size DESC LIMIT 1",
+        (peer, origin),
     ).fetchone()
     return (Checkpoint(*row[:4]), str(row[4])) if row else None
+
+
+def count_peer_logs(session: Session, peer: AgencyId) -> int:
+    """Under how many names a peer has shown a log."""
+    (found,) = session.execute(
+        "SELECT COUNT(DISTINCT origin) FROM peer_checkpoints WHERE peer = ? AND fork = 0", (peer,)
+    ).fetchone()
+    return int(found)
 
 
 def peer_checkpoints(session: Session) -> list[tuple[AgencyId, Checkpoint, bool]]:
@@ -254,13 +277,13 @@ def peer_checkpoints(session: Session) -> list[tuple[AgencyId, Checkpoint, bool]
     return [(AgencyId(row[0]), Checkpoint(*row[1:5]), bool(row[5])) for row in rows]
 
 
-def drop_superseded(session: Session, peer: AgencyId, *, keep: int) -> None:
-    """Forget older checkpoints of a peer that its later one contains; evidence stays."""
+def drop_superseded(session: Session, peer: AgencyId, origin: str, *, keep: int) -> None:
+    """Forget older checkpoints of a peer's log that its later one contains; other logs and evidence stay."""
     session.execute(
-        "DELETE FROM peer_checkpoints WHERE peer = ? AND fork = 0 AND at < ("
-        "SELECT MIN(at) FROM (SELECT at FROM peer_checkpoints WHERE peer = ? AND fork = 0"
-        " ORDER BY at DESC LIMIT ?) AS latest)",
-        (peer, peer, keep),
+        "DELETE FROM peer_checkpoints WHERE peer = ? AND origin = ? AND fork = 0 AND size < ("
+        "SELECT MIN(size) FROM (SELECT size FROM peer_checkpoints WHERE peer = ? AND origin = ? AND fork = 0"
+        " ORDER BY size DESC LIMIT ?) AS latest)",
+        (peer, origin, peer, origin, keep),
     )
 
 
@@ -272,16 +295,39 @@ def count_forks(session: Session, peer: AgencyId) -> int:
     return int(found)
 
 
+def meet_peers(session: Session, *, limit: int) -> bool:
+    """Learn with whom messages were exchanged since the last look; True when there is more to look at.
+
+    Every message has a receipt at both ends, and receipts are numbered: looking at all messages each time
+    would hold the write lock for longer the longer a node runs.
+    """
+    after = int(fact(session, _MET) or 0)
+    (until,) = session.execute(
+        "SELECT MAX(id) FROM (SELECT id FROM receipts WHERE id > ? ORDER BY id LIMIT ?) AS batch",
+        (after, limit),
+    ).fetchone()
+    if until is None:
+        return False
+    session.execute(
+        "INSERT INTO audit_peers (agency, peer, origin)"
+        " SELECT m.agency, e.recipient, '' FROM receipts r"
+        " JOIN outbound_envelopes e ON e.envelope_id = r.envelope_id"
+        " JOIN outbound_messages m ON m.message_id = e.message_id WHERE r.id > ? AND r.id <= ?"
+        " UNION SELECT i.agency, i.sender, '' FROM receipts r"
+        " JOIN inbox i ON i.envelope_id = r.envelope_id WHERE r.id > ? AND r.id <= ?"
+        " ON CONFLICT DO NOTHING",
+        (after, until, after, until),
+    )
+    set_fact(session, _MET, str(until))
+    return True
+
+
 def due_peers(session: Session, origin: str, size: int, *, before: int) -> list[Peer]:
     """Peers with whom messages were exchanged, that lack this checkpoint, and were sent none since."""
     rows = session.execute(
-        "SELECT p.agency, p.peer, COALESCE(a.confirmed, 0), COALESCE(a.origin, ?) FROM ("
-        " SELECT m.agency AS agency, e.recipient AS peer FROM outbound_envelopes e"
-        " JOIN outbound_messages m ON m.message_id = e.message_id"
-        " UNION SELECT agency, sender FROM inbox) p"
-        " LEFT JOIN audit_peers a ON a.agency = p.agency AND a.peer = p.peer"
-        " WHERE COALESCE(a.sent, 0) <= ? AND (a.origin IS NULL OR a.origin <> ? OR a.confirmed < ?)",
-        (origin, before, origin, size),
+        "SELECT agency, peer, confirmed, origin FROM audit_peers"
+        " WHERE sent <= ? AND (origin <> ? OR confirmed < ?)",
+        (before, origin, size),
     ).fetchall()
     return [
         Peer(AgencyId(agency), AgencyId(peer), int(confirmed) if at == origin else 0)

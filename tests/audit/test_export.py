@@ -100,6 +100,35 @@ async def test_the_end_may_be_cut_only_where_nobody_kept_a_checkpoint(lines: lis
         export.verify(shorter, kept=[forged])
 
 
+async def test_every_checkpoint_that_was_kept_is_compared(lines: list[str]) -> None:
+    """Two peers may keep one of the same size, and only one of them the true one."""
+    mine = read_note(json.loads(lines[-2])["checkpoint"])
+    other = read_note(sign_note(mine.origin, 300, bytes(32), SIGNERS))
+    for kept in ([mine, other], [other, mine]):
+        with pytest.raises(LogInvalid, match="rewritten"):
+            export.verify(lines, kept=kept)
+    assert export.verify(lines, kept=[mine, mine]).covered == 300
+
+
+async def test_a_log_of_many_agencies_that_rotated_often_verifies(tmp_path: Path) -> None:
+    """Forty schools of one authority, and three years of monthly rotations."""
+    keys: dict[str, list[NoteKeys]] = {}
+    signers = []
+    for number in range(40):
+        own = AuditKey(bytes([number]) * 32)
+        all_time = [SigningKey.from_seed(bytes([number, month]) * 16) for month in range(36)]
+        signers.append((all_time[-1], own))
+        keys[f"school-{number}"] = [NoteKeys(one.public, own.public) for one in all_time]
+    SqliteStore.create(tmp_path / "a.db")
+    store = SqliteStore(tmp_path / "a.db")
+    await store.write(lambda s: audit.record(s, "test"))
+    await store.write(lambda s: log.checkpoint(s, signers, 1))
+    found = await store.read(lambda s: list(export.lines(s, keys)))
+    await store.close()
+    assert export.verify(found).covered == 1
+    assert export.verify(found, trusted={"school-39": keys["school-39"]}).covered == 1
+
+
 async def test_a_fork_in_one_file_is_called_one(lines: list[str]) -> None:
     last = read_note(json.loads(lines[-2])["checkpoint"])
     other = json.dumps({"checkpoint": sign_note(last.origin, 300, bytes(32), SIGNERS)})

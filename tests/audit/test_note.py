@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from gateway.crypto.audit_key import AuditKey
 from gateway.crypto.keys import SigningKey, VerifyKey
-from gateway.crypto.note import BAD_SIGNATURE, NOT_SIGNED, Note, NoteInvalid, NoteKeys, read_note, sign_note
+from gateway.crypto.note import (
+    BAD_SIGNATURE,
+    NOT_SIGNED,
+    Note,
+    NoteInvalid,
+    NoteKeys,
+    read_note,
+    sign_note,
+    verify_any,
+)
 
 SIGNING, AUDIT = SigningKey.from_seed(b"\x01" * 32), AuditKey(b"\x02" * 32)
 KEYS = NoteKeys(SIGNING.public, AUDIT.public)
@@ -115,3 +124,16 @@ def test_no_changed_character_passes(at: int, character: str) -> None:
         return
     with pytest.raises(NoteInvalid):
         read_note(changed).verify(KEYS)
+
+
+def test_of_many_signatures_those_of_one_agency_stand_alone() -> None:
+    """C2SP signed-note asks for 16 signatures at least; a node may serve far more agencies."""
+    signers = [(SigningKey.from_seed(bytes([n]) * 32), AuditKey(bytes([n]) * 32)) for n in range(100)]
+    note = read_note(sign_note(ORIGIN, 7, bytes(32), signers))
+    pairs = [NoteKeys(signing.public, own.public) for signing, own in signers]
+    alone = read_note(note.only([pairs[42]]))
+    assert len(alone.signatures) == 2
+    alone.verify(pairs[42])
+    with pytest.raises(NoteInvalid):
+        alone.verify(pairs[43])
+    assert verify_any(note, pairs[42:]) == pairs[42]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import sqlite3
+import struct
+import tracemalloc
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -14,10 +17,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from gateway import config, provisioning
+from gateway.audit import evidence, page
 from gateway.crypto import witness as form
 from gateway.crypto.envelope import open_envelope
 from gateway.engine import witness
+from gateway.errors import Unavailable
+from gateway.http import auth
+from gateway.http.client import File
+from gateway.http.ports import Permission
 from gateway.messages import AgencyId, new_id
+from gateway.node import now_ms
 from gateway.store import audit, dead_letters, notes
 from gateway.store.audit import Checkpoint
 from gateway.transport.base import Sealed
@@ -25,9 +35,9 @@ from tests.command import app
 from tests.road import metric, reached, refusal, send, wait_for_arrival
 from tests.world import POLICE, SCHOOL, World, provision, running, until
 
-TAKEN, FORK, CONTRADICTED, UNPROVEN = (
+TAKEN, FORK, CONTRADICTED, UNPROVEN, DAMAGED = (
     f'gateway_audit_checkpoints_total{{outcome="{outcome}"}}'
-    for outcome in ("taken", "fork", "contradicted", "unproven")
+    for outcome in ("taken", "fork", "contradicted", "unproven", "damaged")
 )
 
 QUICK = """
@@ -99,6 +109,8 @@ async def test_everything_that_happens_is_entered_and_verifies(world: World) -> 
     ]
     accepted = next(one for one in found if one.get("stage") == "accepted")
     assert accepted["agreement"] == "all-to-all"
+    code, text = typed("audit", "list", "-n", world.folder / POLICE, "--message", message_id, "--json")
+    assert [one.get("agreement") for one in json.loads(text)["entries"]] == ["all-to-all", None]
     kinds = [one["kind"] for one in found]
     for kind in ("node-started", "configuration-changed", "keys-changed", "directory-changed"):
         assert kind in kinds
@@ -113,6 +125,75 @@ async def test_everything_that_happens_is_entered_and_verifies(world: World) -> 
     code, text = typed("audit", "prove", file, message_id)
     assert code == 0
     assert len(json.loads(text)["entries"]) == 3
+
+
+async def test_a_token_made_behind_the_logs_back_is_noticed(world: World) -> None:
+    """By hand, or by a command that was killed before it could enter what it had done."""
+    settings = config.load(world.folder / SCHOOL)
+
+    async def noticed() -> int:
+        return [one["kind"] for one in entries(world)].count("tokens-changed")
+
+    await until(noticed, "those of the start")
+    before = await noticed()
+    auth.create_token(settings.path(settings.node.tokens), SCHOOL, frozenset({Permission.SEND}), now_ms())
+
+    async def again() -> bool:
+        return await noticed() > before
+
+    await until(again, "the node sees it")
+
+
+async def test_a_copy_that_could_not_be_finished_is_on_record(world: World, tmp_path: Path) -> None:
+    secret = tmp_path / "passphrase"
+    secret.write_text("a passphrase that is long enough", "utf-8")
+    code, _ = await asyncio.to_thread(
+        typed, "backup", tmp_path / "none" / "copy", "-n", world.folder / SCHOOL, "-p", secret
+    )
+    assert code != 0
+    assert [one["kind"] for one in entries(world)].count("backed-up") == 1
+
+
+async def test_a_message_with_attachments_is_allowed_before_it_is_received(world: World) -> None:
+    sent = await send(world.clients[SCHOOL], attachments=[File("a.txt", "text/plain", b"x" * 100)])
+    await wait_for_arrival(world, sent["message_id"])
+    code, text = typed(
+        "audit", "list", "-n", world.folder / POLICE, "--message", sent["message_id"], "--json"
+    )
+    assert code == 0
+    found = json.loads(text)["entries"]
+    assert [one["kind"] for one in found] == ["policy-allowed", "receipt"]
+    assert found[0]["agreement"] == "all-to-all"
+
+
+async def test_what_changed_while_the_database_could_not_be_used_is_entered_once_it_can(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = world.nodes[SCHOOL]
+    write, down = node.parts.store.write, True
+
+    async def flaky(job: Any) -> Any:
+        if down:
+            raise Unavailable("store-unavailable")
+        return await write(job)
+
+    monkeypatch.setattr(node.parts.store, "write", flaky)
+    provisioning.rotate(config.load(world.folder / SCHOOL), SCHOOL, 0, now_ms())
+    node.parts.keys.refresh(node.parts.directory, now_ms(), lambda: None)
+    assert await asyncio.to_thread(node.parts.source.refresh), "both are in use"
+    for note in (node._auditor.keys_changed, node._auditor.directory_changed):
+        with pytest.raises(Unavailable):
+            await note()
+    kinds = ("directory-changed", "keys-changed")
+    before = [one["kind"] for one in entries(world)]
+    assert [before.count(kind) for kind in kinds] == [1, 1]
+    down = False
+
+    async def entered() -> bool:
+        after = [one["kind"] for one in entries(world)]
+        return [after.count(kind) for kind in kinds] == [2, 2]
+
+    await until(entered, "it is entered")
 
 
 async def test_the_past_cannot_be_changed_dropped_or_put_in_another_order(world: World) -> None:
@@ -156,6 +237,23 @@ async def test_the_past_cannot_be_changed_dropped_or_put_in_another_order(world:
         assert code == 1, spoil.__name__
         assert said in text, text
         assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize("gone", ["number = 2", "number >= 5", "number >= 0"])
+async def test_a_log_that_lacks_entries_is_an_alarm_and_stops_no_message(world: World, gone: str) -> None:
+    message_id = await delivered(world)
+    await world.stop(SCHOOL)
+    tamper(world, lambda database: database.execute(f"DELETE FROM audit_entries WHERE {gone}"))
+    file = world.folder / "evidence.zip"
+    code, text = await made(message_id, world.folder / SCHOOL, file)
+    assert (code, text.count("\n")) == (1, 1), text
+    assert not file.exists()
+    await world.start(SCHOOL)
+    await until(lambda: metric(world, SCHOOL, DAMAGED), "it is noticed")
+    await delivered(world)
+    await world.stop(SCHOOL)
+    assert typed("audit", "verify", exported(world))[0] == 1
+    await world.start(SCHOOL)
 
 
 async def test_a_transition_that_is_undone_leaves_no_entry(world: World) -> None:
@@ -221,8 +319,8 @@ async def test_a_rewritten_past_is_noticed_by_the_peer_and_at_home(world: World)
     await delivered(world)
     await until(lambda: metric(world, POLICE, FORK), "the peer finds out")
     await until(lambda: metric(world, SCHOOL, CONTRADICTED), "so does the node itself")
-    evidence = await kept(world, POLICE)
-    assert [fork for _, _, fork in evidence].count(True) >= 1
+    found_there = await kept(world, POLICE)
+    assert [fork for _, _, fork in found_there].count(True) >= 1
     code, text = typed("audit", "peers", "-n", world.folder / POLICE)
     assert "FORK" in text
     found = await world.nodes[POLICE].parts.store.read(lambda s: audit.entries(s, 0, 1000))
@@ -341,6 +439,84 @@ async def test_evidence_of_a_message_verifies_offline_and_only_unchanged(world: 
     changed.write_bytes(file.read_bytes()[:-100])
     assert typed("evidence", "verify", changed)[0] == 1
     assert (await made(new_id(), world.folder / SCHOOL, changed))[0] == 1
+
+
+async def test_evidence_says_only_of_those_that_signed_the_log_that_they_did(world: World) -> None:
+    message_id = await delivered(world)
+    file, changed = world.folder / "evidence.zip", world.folder / "changed.zip"
+    assert (await made(message_id, world.folder / SCHOOL, file))[0] == 0
+    with zipfile.ZipFile(file) as archive:
+        document = json.loads(archive.read("evidence.json"))
+    document["agencies"] = [POLICE, SCHOOL]
+    found = evidence.check(document)
+    assert found.agencies == (SCHOOL,)
+    with zipfile.ZipFile(changed, "w") as archive:
+        archive.writestr("evidence.json", json.dumps(document))
+        archive.writestr("report.html", page.render(found))
+    code, text = typed("evidence", "verify", changed, "--directory", world.directory)
+    assert code == 0
+    assert text.endswith(f"message {message_id}, in the audit log of school\n")
+
+
+async def test_evidence_made_during_a_rotation_is_signed_with_a_key_the_directory_lists(world: World) -> None:
+    """The new key is here already; governance has not published it yet."""
+    message_id = await delivered(world)
+    settings = config.load(world.folder / SCHOOL)
+    now = now_ms()
+    settings.key_store().rotate(SCHOOL, now, now + 600_000)
+    await world.stop(SCHOOL)
+    tamper(world, lambda database: audit.record(database, "test"))  # something to sign
+    file = world.folder / "evidence.zip"
+    code, text = await made(message_id, world.folder / SCHOOL, file)
+    assert code == 0, text
+    assert typed("evidence", "verify", file, "--directory", world.directory)[0] == 0
+    assert typed("audit", "verify", exported(world), "--directory", world.directory)[0] == 0
+
+
+async def test_evidence_after_a_revocation_is_vouched_for_by_the_issuers_own_log_alone(world: World) -> None:
+    message_id = await delivered(world)
+    nodes = {agency: world.folder / agency for agency in (SCHOOL, POLICE)}
+    before, own, others = (world.folder / f"{name}.zip" for name in ("before", "own", "others"))
+    assert (await made(message_id, nodes[POLICE], before))[0] == 0
+    settings = config.load(nodes[POLICE])
+    kid = settings.key_store().load(POLICE).signing.kid
+    for command in (["rotate", "--lead", "0"], ["revoke", kid.hex()]):
+        code, text = await asyncio.to_thread(typed, "keys", *command, "-n", nodes[POLICE])
+        assert code == 0, text
+    assert (await made(message_id, nodes[POLICE], own))[0] == 0
+    assert (await made(message_id, nodes[SCHOOL], others))[0] == 0
+
+    def check(file: Path) -> tuple[int, str]:
+        return typed("evidence", "verify", file, "--directory", world.directory)
+
+    code, text = check(own)
+    assert code == 0, text
+    assert text.count("signed by police") == 2
+    code, text = check(before)
+    assert code == 1, "its log is signed with the key that was stolen"
+    code, text = check(others)
+    assert (code, "key of police that was revoked" in text) == (1, True), text
+
+
+@pytest.mark.parametrize("size", [100, 64 * 1024 * 1024])
+def test_a_bomb_that_is_called_evidence_takes_no_memory(tmp_path: Path, size: int) -> None:
+    """One that says it is small, and one that is text of the size it says but millions of values."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        whole = 64 * 1024 * 1024
+        archive.writestr("evidence.json", "[" + "[]," * ((whole - 4) // 3) + "[]]".rjust((whole - 4) % 3 + 3))
+        archive.writestr("report.html", "")
+    assert archive.getinfo("evidence.json").file_size == whole
+    file = tmp_path / "evidence.zip"
+    file.write_bytes(packed.getvalue().replace(struct.pack("<L", whole), struct.pack("<L", size)))
+    tracemalloc.start()
+    try:
+        code, text = typed("evidence", "verify", file)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (code, text.count("\n")) == (1, 1)
+    assert peak < 4 * size + 10_000_000
 
 
 async def test_evidence_signed_with_keys_the_directory_does_not_list_is_refused(

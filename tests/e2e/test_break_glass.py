@@ -213,7 +213,7 @@ async def test_a_quorum_opens_a_message_and_the_sender_can_prove_it(
 
     # Both logs have it, and both evidence packs.
     kinds = [(one["kind"], one.get("role")) for one in entries(world, POLICE, message_id)]
-    assert kinds[1:6] == [
+    assert kinds[2:7] == [
         ("break-glass-asked", None),
         ("approval-given", "duty-lead"),
         ("approval-given", "inspector"),
@@ -384,6 +384,30 @@ async def test_a_message_whose_attachment_is_on_its_way_opens_without_it(
     assert (code, "not whole here: 1" in text) == (0, True), text
     with zipfile.ZipFile(out) as archive:
         assert json.loads(archive.read("about.json"))["attachments"][0]["whole"] is False
+
+
+async def test_the_directory_that_allowed_an_opening_is_on_record_though_the_node_never_saw_it(
+    world: World, people: People
+) -> None:
+    """Otherwise one could be put there for the moment, and taken away again."""
+    message_id = await waits(world)
+    await world.stop(POLICE)
+    file = await in_thread(ask, world, people, message_id)
+    document = json.loads(world.directory.read_text("utf-8"))
+    document["expires"] = document["expires"].replace("20", "21", 1)
+    world.directory.write_text(json.dumps(document), "utf-8")
+
+    def seen() -> int:
+        code, text = typed("audit", "list", "-n", world.folder / POLICE)
+        assert code == 0
+        return text.count("directory-changed")
+
+    before = await in_thread(seen)
+    arguments = ["break-glass", "open", file, "-n", world.folder / POLICE, "--out", people.folder / "out.zip"]
+    code, text = await in_thread(typed, *arguments)
+    assert code == 0, text
+    assert await in_thread(seen) == before + 1
+    await world.start(POLICE)
 
 
 KILLED = """

@@ -34,6 +34,7 @@ from gateway.messages import (
     Reason,
     Receipt,
     Stage,
+    new_id,
 )
 from gateway.store import (
     audit,
@@ -832,6 +833,69 @@ async def test_nothing_but_identifiers_and_constants_is_entered(store: Store) ->
     assert '"envelope_id":"invalid"' in found.text
     with pytest.raises(KeyError):
         await store.write(lambda s: audit.record(s, "test", name="Zephyrine"))
+
+
+async def test_peers_are_learned_from_new_receipts_alone(store: Store) -> None:
+    """What was looked at once is not looked at again: that would take longer and longer."""
+    school, police, council = AgencyId("school"), AgencyId("police"), AgencyId("council")
+
+    def stated(session: Session, sender: AgencyId, recipient: AgencyId, issuer: AgencyId) -> Receipt:
+        made = Receipt(
+            Stage.ACCEPTED if issuer == sender else Stage.RECEIVED,
+            MessageId(new_id()),
+            EnvelopeId(new_id()),
+            bytes(32),
+            sender,
+            recipient,
+            issuer,
+            1,
+        )
+        assert receipts.keep(session, made, b"cose")
+        return made
+
+    def sent(session: Session, to: AgencyId) -> None:
+        one = stated(session, school, to, school)
+        message = outbox.OutboundMessage(
+            one.message_id, school, CaseId("c"), "referral", 1, None, 1, 2, "purpose", "basis"
+        )
+        outbox.add_message(session, message)
+        row = outbox.OutboundEnvelope(
+            *(one.envelope_id, one.message_id, 0, to, Stage.ACCEPTED), False, bytes(32), 1, 2, False, 0
+        )
+        outbox.add_envelope(session, row, b"body", due=1, claim=claims.UNCLAIMED)
+
+    def got(session: Session, sender: AgencyId) -> None:
+        one = stated(session, sender, school, school)
+        header = Header(
+            *(one.message_id, one.envelope_id, "referral", 1, sender, school, CaseId("c"), None, 1, 2),
+            *("purpose", "basis"),
+        )
+        inbox.add(session, header, received=1, stage=Stage.RECEIVED, digest=bytes(32), body=b"body")
+
+    def meet(session: Session) -> int:
+        rounds = 0
+        while audit.meet_peers(session, limit=2):
+            rounds += 1
+        return rounds
+
+    def due(session: Session) -> set[tuple[str, str, int]]:
+        found = audit.due_peers(session, "origin", 7, before=10)
+        return {(one.agency, one.peer, one.confirmed) for one in found}
+
+    assert await store.write(meet) == 0
+    for _ in range(2):
+        await store.write(lambda s: sent(s, police))
+    await store.write(lambda s: got(s, council))
+    assert await store.read(due) == set()
+    assert await store.write(meet) == 2
+    assert await store.read(due) == {(school, police, 0), (school, council, 0)}
+    assert await store.write(meet) == 0
+
+    await store.write(lambda s: audit.peer_sent(s, audit.Peer(school, police, 0), "origin", at=5))
+    await store.write(lambda s: audit.peer_confirmed(s, school, police, "origin", 7))
+    await store.write(lambda s: got(s, police))
+    assert await store.write(meet) == 1
+    assert await store.read(due) == {(school, council, 0)}, "known, and it has the checkpoint"
 
 
 # --- every row, out and in again ---
