@@ -24,6 +24,7 @@ class Operators:
         (folder / "passphrase").write_bytes(SECRET)
         for name in (*names, "stranger"):
             pem, key = governance.new_key(SECRET)
+            (folder / name).touch(0o600)
             (folder / name).write_bytes(pem)
             self.publics[name] = base64.b64encode(governance.raw(key.public_key())).decode()
 

@@ -59,6 +59,7 @@ class People:
         publics = []
         for name in (*ROLES, "stranger"):
             pem, key = governance.new_key(SECRET)
+            (self.folder / f"{name}.key").touch(0o600)
             (self.folder / f"{name}.key").write_bytes(pem)
             publics.append((name, governance.raw(key.public_key())))
         return BreakGlass(2, tuple(publics[:-1]))
