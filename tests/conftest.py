@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.plugin_skips import NO_DATA, SHARED_DATA
 from tests.postgres import PostgresServer
 from tests.rabbit import RabbitNode
+
+# No test fails for having been slow: other processes may have the machine.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

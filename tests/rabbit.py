@@ -159,8 +159,8 @@ class RabbitNode:
             self._process.wait(30)
             self._process = None
 
-    def stop(self) -> None:
-        """Stop everything this node started and delete its folder."""
+    def halt(self) -> None:
+        """Let it write down what it knows and end; the data stays."""
         if self._process is not None and self._process.poll() is None:
             self.signal(signal.SIGTERM)
             try:
@@ -168,6 +168,10 @@ class RabbitNode:
             except subprocess.TimeoutExpired:
                 self.kill()
         self._process = None
+
+    def stop(self) -> None:
+        """Stop everything this node started and delete its folder."""
+        self.halt()
         if self._epmd == self._own_epmd:
             self._stop_epmd()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -128,7 +128,7 @@ async def running(
             await world.stop(agency)
 
 
-async def until(condition: Callable[[], object], what: str, timeout: float = 20.0) -> None:
+async def until(condition: Callable[[], object], what: str, timeout: float = 60.0) -> None:
     """Wait until `condition` holds (a value or an awaitable value); fail with `what` if it never does."""
     ends = asyncio.get_running_loop().time() + timeout
     while True:

@@ -56,6 +56,11 @@ def show(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
+def printable(text: str) -> str:
+    """Somebody else's words for a terminal: nothing in them begins a line, or hides what is shown."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
 def approved(receipt: Receipt, roles: Collection[str] | None) -> str:
     """Who approved an emergency opening, for the line of its receipt; nothing for any other."""
     if receipt.quorum is None:

@@ -15,7 +15,6 @@ from gateway.cli.common import Exit, Json, fail, show
 from gateway.cli.people import read_bytes as _bytes
 from gateway.cli.proposals import bounded, write_new
 from gateway.crypto.proposal import ProposalInvalid, read_proposal
-from gateway.directory.changes import differences
 from gateway.errors import StartupError
 
 if TYPE_CHECKING:
@@ -95,24 +94,33 @@ def rotate(
     add: Annotated[list[Path] | None, typer.Option(help="Public key that joins; repeat for several.")] = None,
     remove: Annotated[list[str] | None, typer.Option(help="Key id that leaves; repeat for several.")] = None,
     threshold: Annotated[int | None, typer.Option(help="How many must sign from now on.", min=1)] = None,
+    publisher_key: Annotated[
+        Path | None, typer.Option(help="Public key of whoever publishes from now on.")
+    ] = None,
 ) -> None:
     """Stage a root with other governance keys. As many of the old ones as must must sign it too."""
     repository, made = _repository(folder)
-    joining = [_public(made, one) for one in add or ()]
-    repository.rotate(add=joining, remove=remove or (), threshold=threshold, now=made.now())
+    repository.rotate(
+        add=[_public(made, one) for one in add or ()],
+        remove=remove or (),
+        threshold=threshold,
+        publisher=None if publisher_key is None else _public(made, publisher_key),
+        now=made.now(),
+    )
+    _show_change(repository, made)
     _staged(repository.staged())
 
 
 def sign(folder: Repo, key_file: KeyFile, passphrase_file: Passphrase) -> None:
     """Sign what is staged. Look at it first: `gateway directory diff`."""
     repository, made = _repository(folder)
-    _staged(repository.sign(people.load_key(key_file, passphrase_file), made.now()))
+    _staged(repository.sign(_private(key_file, passphrase_file), made.now()))
 
 
 def publish(folder: Repo, key_file: KeyFile, passphrase_file: Passphrase) -> None:
     """Publish what enough have signed, and renew the dates. Repeat it weekly: nodes refuse a stale mirror."""
     repository, made = _repository(folder)
-    private = people.load_key(key_file, passphrase_file)
+    private = _private(key_file, passphrase_file)
     typer.echo(f"version {repository.publish(private, made.now())} is published in {folder}.")
 
 
@@ -133,7 +141,7 @@ def status(folder: Repo, as_json: Json = False) -> None:
 
 
 def diff(folder: Repo) -> None:
-    """Print what the staged directory changes (agencies, their keys, agreements), and who asked for it."""
+    """Print what is staged changes (who governs, agencies, their keys, agreements), and who asked for it."""
     _show_change(*_repository(folder))
 
 
@@ -177,7 +185,7 @@ def _proposal(file: Path) -> bytes:
 
 
 def _show_change(repository: Repository, made: Any) -> None:
-    for line in differences(repository.directory(), repository.directory(staged=True)):
+    for line in repository.changes():
         typer.echo(line)
     for line in repository.explain(made.now()):
         typer.echo(line)
@@ -192,6 +200,16 @@ def _repository(folder: Path) -> tuple[Repository, Any]:
 def _staged(found: Sequence[Staged]) -> None:
     for one in found:
         typer.echo(f"{one.role} version {one.version}: {one.signed} of {one.threshold} signatures")
+
+
+def _private(file: Path, passphrase_file: Path) -> Any:
+    try:
+        reached = file.stat().st_mode & 0o077
+    except OSError as error:
+        raise StartupError(f"cannot read {file}: {error.strerror}") from None
+    if reached:
+        raise StartupError(f"{file} can be reached by others: chmod 600 it")
+    return people.load_key(file, passphrase_file)
 
 
 def _public(made: Any, file: Path) -> Any:

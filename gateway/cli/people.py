@@ -59,7 +59,7 @@ def public_key(file: Path) -> bytes:
     """The 32 bytes of a public key that `gateway directory key` wrote. Raises StartupError."""
     try:
         raw = base64.b64decode(json.loads(read_bytes(file))["ed25519"], validate=True)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise StartupError(f"{file} is not a public key that `gateway directory key` made") from None
     return governance.raw(governance.public_key(raw))
 

@@ -101,9 +101,10 @@ def open_desk(node: Path, agency: str, out: Path) -> Desk:
 
 
 def hand_over(out: Path, desk: Desk, proposal: bytes) -> None:
-    """Write a proposal, enter it in the audit log, and say what to do with it."""
-    write_new(out, proposal)
+    """Enter a proposal in the audit log, write it, and say what to do with it."""
+    # In this order: one that could not be written harms nobody, one that no log knows of might.
     enter(desk.settings.database(), desk.enter(proposal))
+    write_new(out, proposal)
     typer.echo(f"the proposal is in {out}, good for 30 days: give it to those who govern the directory.")
 
 

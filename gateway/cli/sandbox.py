@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.common import Exit, Json, fail, show
-from gateway.crypto.statement import CONFORMANCE_CONTEXT, MAX_STATEMENT, StatementInvalid, read_statement
+from gateway.crypto.labels import CONFORMANCE_CONTEXT
+from gateway.crypto.statement import MAX_STATEMENT, StatementInvalid, read_statement
 from gateway.errors import StartupError
 from gateway.messages import AgencyId, Sector
 

@@ -11,7 +11,7 @@ import typer
 
 from gateway import config, keycare, provisioning
 from gateway.cli import governance, people, proposals
-from gateway.cli.common import Json, NodeFolder, show
+from gateway.cli.common import Json, NodeFolder, printable, show
 from gateway.cli.database import enter
 from gateway.config import page
 from gateway.config.secrets import split_password
@@ -272,11 +272,11 @@ def directory_show(directory: Directory, as_json: Json = False) -> None:
     typer.echo(f"expires {document.expires.date()}")
     for agency in document.agencies:
         accepts = ", ".join(f"{a.type}/{max(a.versions)}" for a in agency.accepts)
-        typer.echo(f"agency     {agency.id}  {agency.name} ({agency.sector})  accepts {accepts}")
+        typer.echo(f"agency     {agency.id}  {printable(agency.name)} ({agency.sector})  accepts {accepts}")
     for entry in document.agreements:
         typer.echo(
             f"agreement  {entry.id}  {', '.join(entry.senders)} -> {', '.join(entry.recipients)}"
-            f"  {', '.join(entry.types)}  for {', '.join(entry.purposes)}"
+            f"  {printable(', '.join(entry.types))}  for {', '.join(entry.purposes)}"
             f"  under {', '.join(entry.lawful_bases)}  until {entry.ends.date()}"
             + ("" if entry.shares is None else f"  shares {', '.join(views.in_order(entry.shares))}")
             + (f"  break-glass {_of(entry.break_glass)}" if entry.break_glass else "")

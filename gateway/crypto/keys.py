@@ -52,6 +52,10 @@ _ENC_LENGTH = {SUITE_HYBRID: 1120, SUITE_P256: 65}
 _MLKEM_PUBLIC = 1184
 _POINT = 65
 """Bytes of an uncompressed P-256 point (SEC 1 section 2.3.3)."""
+_P: Final = 2**255 - 19
+_EIGHTH: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7
+_SMALL_ORDER: Final = frozenset({0, 1, _P - 1, _EIGHTH, _P - _EIGHTH})
+"""The y of Edwards25519's points of order 1, 2, 4 and 8."""
 SIGNATURE_LENGTH: Final = 64
 """Bytes of a signature, of either kind."""
 
@@ -77,6 +81,26 @@ def _point(data: bytes) -> ec.EllipticCurvePublicKey:
     if len(data) != _POINT or data[0] != 4:
         raise ValueError("a P-256 public key is an uncompressed point of 65 bytes")
     return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), data)
+
+
+def edwards(data: bytes) -> Ed25519PublicKey:
+    """An Ed25519 public key from 32 bytes. Raises ValueError.
+
+    Also for a point of small order, under which signatures verify that nobody made, and for a y that is not
+    reduced: one key has one encoding.
+    """
+    y = int.from_bytes(data, "little") & ((1 << 255) - 1)
+    if y >= _P or y in _SMALL_ORDER:
+        raise ValueError("not the public key of anybody")
+    return Ed25519PublicKey.from_public_bytes(data)
+
+
+def _montgomery(data: bytes) -> x25519.X25519PublicKey:
+    """An X25519 public key from 32 bytes. Raises ValueError, also for a point that agrees on nothing."""
+    key = x25519.X25519PublicKey.from_public_bytes(data)
+    # With one of small order the shared secret is zero whatever the private key is: sealing would fail.
+    x25519.X25519PrivateKey.from_private_bytes(bytes(32)).exchange(key)
+    return key
 
 
 def _scalar(secret: bytes) -> ec.EllipticCurvePrivateKey:
@@ -158,7 +182,7 @@ class VerifyKey:
         """
         if len(data) == _POINT:
             return cls(_point(data))
-        return cls(Ed25519PublicKey.from_public_bytes(data))
+        return cls(edwards(data))
 
     @property
     def spki(self) -> bytes:
@@ -255,7 +279,7 @@ class SealingKey:
                 raise ValueError("a hybrid public key has 1216 bytes")
             hybrid = MLKEM768X25519PublicKey(
                 mlkem.MLKEM768PublicKey.from_public_bytes(data[:_MLKEM_PUBLIC]),
-                x25519.X25519PublicKey.from_public_bytes(data[_MLKEM_PUBLIC:]),
+                _montgomery(data[_MLKEM_PUBLIC:]),
             )
             return cls(suite, hybrid, data)
         if suite == SUITE_P256:

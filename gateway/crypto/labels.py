@@ -72,6 +72,8 @@ APPROVAL_CONTEXT: Final = b"referral-gateway approval v1"
 """external_aad of a person's approval of a grave action."""
 PROPOSAL_CONTEXT: Final = b"referral-gateway proposal v1"
 """external_aad of an agency's proposal to change the directory."""
+CONFORMANCE_CONTEXT: Final = b"referral-gateway conformance report v1"
+"""external_aad of a conformance report's signature."""
 AUDIT_KEY_CONTEXT: Final = b"referral-gateway audit key v1"
 """HKDF's info when the ML-DSA key of the audit log is derived from an agency's secret."""
 

@@ -16,6 +16,7 @@ from gateway.crypto.keys import Signer
 from gateway.crypto.labels import MAX_RECEIPT, RECEIPT_CONTEXT, RECEIPT_VERSION
 from gateway.errors import ReceiptInvalid
 from gateway.messages import EnvelopeId, MessageId, Quorum, Receipt, Stage, read_reason
+from gateway.protocol.break_glass import MAX_ROLES
 
 NOT_A_RECEIPT = "this is not a receipt"
 UNKNOWN_VERSION = "the receipt is of an unknown version"
@@ -110,15 +111,24 @@ def _read(signed: cose.Signed) -> Receipt:
             read_agency(value[_ISSUER]),
             read_number(value[_AT]),
             read_reason(stage, read_text(value[_REASON])) if stage in _WITH_REASON else None,
-            tuple(read_text(value[_VIEW]).split(",")) if _VIEW in value else None,
+            _read_view(value[_VIEW]) if _VIEW in value else None,
             _read_quorum(value) if stage is Stage.OPENED else None,
         )
     except ValueError:  # CborError, or no such stage or reason
         raise ReceiptInvalid(NOT_A_RECEIPT) from None
 
 
+def _read_view(value: Any) -> tuple[str, ...]:
+    # Each name is short; all of them together may be longer than one.
+    if not isinstance(value, str):
+        raise CborError("not a view")
+    return tuple(read_text(name) for name in value.split(","))
+
+
 def _read_quorum(value: dict[Any, Any]) -> Quorum:
     approvals = value[_APPROVALS]
-    if not isinstance(approvals, list) or not all(isinstance(one, bytes) for one in approvals):
+    if not isinstance(approvals, list) or len(approvals) > MAX_ROLES:
+        raise CborError("not approvals")
+    if not all(isinstance(one, bytes) for one in approvals):
         raise CborError("not approvals")
     return Quorum(read_agency(value[_AGREEMENT]), tuple(approvals))

@@ -12,8 +12,6 @@ from gateway.crypto import cose
 from gateway.crypto.cbor import CborError
 from gateway.crypto.keys import Signer, VerifyKey
 
-CONFORMANCE_CONTEXT: Final = b"referral-gateway conformance report v1"
-"""external_aad of a conformance report's signature: it can stand in for no receipt and no envelope."""
 MAX_STATEMENT: Final = 1024 * 1024
 """Bytes."""
 

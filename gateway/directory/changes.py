@@ -58,7 +58,8 @@ def base_of(entry: Entry | None) -> bytes:
 
 def current_key(entry: AgencyEntry, at: int) -> VerifyKey | None:
     """The key an agency signs with at this time (milliseconds): the newest that is in force, not revoked."""
-    signing = [key for key in entry.keys if key.use == "sign" and not key.revoked]
+    revoked = {key.public_bytes for key in entry.keys if key.revoked}  # it may be listed twice
+    signing = [key for key in entry.keys if key.use == "sign" and key.public_bytes not in revoked]
     in_force = [key for key in signing if at < (to_ms(key.ends) if key.ends else NEVER)]
     found = lives([Dates(to_ms(key.starts)) for key in in_force], at)
     for key, life in zip(in_force, found, strict=True):

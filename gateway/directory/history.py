@@ -26,7 +26,7 @@ def verify(folder: Path, trusted: Path | None, since: int = 1) -> Iterator[str]:
     """
     files = Stored(folder)
     roots = _roots(files, trusted)
-    versions = {number: one for number, one in files.versions(Targets.type).items() if number >= since}
+    versions = {number: one for number, one in files.versions(Targets).items() if number >= since}
     if not versions:
         raise StartupError(f"{folder} has no version {since} or later of the directory")
     used: set[str] = set()
@@ -57,11 +57,9 @@ def verify(folder: Path, trusted: Path | None, since: int = 1) -> Iterator[str]:
 
 def _roots(files: Stored, trusted: Path | None) -> list[Root]:
     """Every root from the trusted one on, each signed by itself and by the one before it (TUF 5.3.4)."""
-    found = files.versions(Root.type)
+    found = files.versions(Root)
     if trusted is not None:
-        first = read(trusted)
-        if not isinstance(first.signed, Root):
-            raise StartupError(f"{trusted} is not a root")
+        first = read(trusted, Root)
         number = first.signed.version
         found = {number: first} | {one: root for one, root in found.items() if one > number}
     chain: list[Root] = []

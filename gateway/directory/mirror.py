@@ -7,25 +7,35 @@ it expires.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+import urllib3
 from tuf.api.exceptions import (
     DownloadError,
     DownloadHTTPError,
     DownloadLengthMismatchError,
     RepositoryError,
+    SlowRetrievalError,
 )
-from tuf.ngclient import FetcherInterface, Updater
+from tuf.ngclient import FetcherInterface, Updater, Urllib3Fetcher
 
 from gateway.directory.model import LARGEST, Directory, DirectoryInvalid, parse
 from gateway.directory.stored import METADATA, TARGET, TARGETS
 from gateway.errors import StartupError
 
+PATIENCE: Final = 20.0
+"""Seconds to wait for what the mirror says; what it says later is taken at the next look."""
+LONGEST: Final = 300.0
+"""Seconds until a download is given up that comes in drips."""
 _PIECE: Final = 64 * 1024
 GOOD: Final = "good.json"
 """When the last good copy expires, beside that copy."""
@@ -56,8 +66,9 @@ class DirectoryMirror:
         if scheme not in {"", "https", "http"}:
             raise StartupError("the directory's mirror is a folder or an https:// URL")
         cache.mkdir(parents=True, exist_ok=True)
-        self._bytes = b""
-        found = self._fetch() or self._last_good()
+        self._looking: Future[Directory | None] | None = None
+        self._taken: tuple[bytes, int, Directory] | None = None
+        found = self._look(PATIENCE) or self._last_good() or self._still_looking()
         if found is None:
             raise StartupError(f"no directory can be had from {mirror}, and there is no last good copy")
         self._current = found
@@ -69,36 +80,49 @@ class DirectoryMirror:
 
     def refresh(self) -> bool:
         """Ask the mirror. True when it had something newer; what is not acceptable is reported, not taken."""
-        before = (self._bytes, self._current.expires)
-        found = self._fetch()
-        if found is None:
+        found = self._look(PATIENCE)
+        if found is None or found is self._current:
             return False
         self._current = found
-        return (self._bytes, found.expires) != before
+        return True
+
+    def _look(self, patience: float) -> Directory | None:
+        """What the mirror has now, or had when it was asked last and did not answer in time."""
+        looking = self._looking
+        if looking is None:
+            looking = self._looking = Future()
+            # Nothing waits for it at the end: a mirror that drips must not keep the process from stopping.
+            threading.Thread(target=self._ask, args=(looking,), name="directory-look", daemon=True).start()
+        try:
+            found = looking.result(patience)
+        except TimeoutError:
+            return None  # still away: no second is started beside it
+        except BaseException:
+            self._looking = None
+            raise
+        self._looking = None
+        return found
+
+    def _still_looking(self) -> Directory | None:
+        """The answer to a first look that takes its time, where there is nothing else to begin with."""
+        return self._look(LONGEST) if self._looking is not None else None
+
+    def _ask(self, looking: Future[Directory | None]) -> None:
+        try:
+            looking.set_result(self._fetch())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            looking.set_exception(error)
 
     def _fetch(self) -> Directory | None:
         """What the mirror has now, verified; None when it is away or not acceptable."""
         try:
-            updater = Updater(
-                str(self._cache),
-                self._url(METADATA),
-                str(self._cache),
-                self._url(TARGETS),
-                _Folder() if "://" not in self._mirror else None,
-                bootstrap=self._root,
-            )
-            updater.refresh()
-            info = updater.get_targetinfo(TARGET)
-            if info is None:
-                raise RepositoryError("no directory listed")
-            path = updater.find_cached_target(info) or updater.download_target(info)
-            data = Path(path).read_bytes()
-            trusted = updater._trusted_set  # noqa: SLF001 - when it expires is told nowhere else
-            expires = min(
-                one.expires for one in (trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets)
-            )
-            until = int(expires.timestamp() * 1000)
-            directory = parse(data, until=until)
+            folder = os.open(self._cache, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                # An operator's command uses the same cache; the TUF client expects to be alone with it.
+                fcntl.flock(folder, fcntl.LOCK_EX)
+                return self._verified()
+            finally:
+                os.close(folder)
         except DownloadError as error:
             if isinstance(error, DownloadLengthMismatchError):  # it answers, with more than it may
                 self._on_refused()
@@ -106,8 +130,32 @@ class DirectoryMirror:
         except (RepositoryError, DirectoryInvalid, OSError, ValueError):
             self._on_refused()
             return None
-        self._bytes = data
+
+    def _verified(self) -> Directory:
+        updater = Updater(
+            str(self._cache),
+            self._url(METADATA),
+            str(self._cache),
+            self._url(TARGETS),
+            _Folder() if "://" not in self._mirror else _Web(),
+            bootstrap=self._root,
+        )
+        updater.refresh()
+        info = updater.get_targetinfo(TARGET)
+        if info is None:
+            raise RepositoryError("no directory listed")
+        path = updater.find_cached_target(info) or updater.download_target(info)
+        data = Path(path).read_bytes()
+        trusted = updater._trusted_set  # noqa: SLF001 - when it expires is told nowhere else
+        expires = min(
+            one.expires for one in (trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets)
+        )
+        until = int(expires.timestamp() * 1000)
+        if self._taken is not None and self._taken[:2] == (data, until):
+            return self._taken[2]  # to read thousands of agencies again would hold up the event loop
+        directory = parse(data, until=until)
         self._keep(data, until)
+        self._taken = data, until, directory
         return directory
 
     def _url(self, part: str) -> str:
@@ -115,17 +163,42 @@ class DirectoryMirror:
 
     def _keep(self, data: bytes, until: int) -> None:
         part = self._cache / f".{GOOD}.part"
-        part.write_text(json.dumps({"until": until, "directory": data.decode()}), "utf-8")
+        with part.open("w", encoding="utf-8") as file:
+            file.write(json.dumps({"until": until, "directory": data.decode()}))
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, self._cache / GOOD)
 
     def _last_good(self) -> Directory | None:
         """Kept by this node when it was verified; as trustworthy as the node's own disk."""
         try:
             kept = json.loads((self._cache / GOOD).read_bytes())
-            self._bytes = kept["directory"].encode()
-            return parse(self._bytes, until=int(kept["until"]))
+            data, until = kept["directory"].encode(), int(kept["until"])
+            directory = parse(data, until=until)
         except (OSError, *_DAMAGED, DirectoryInvalid):
             return None
+        self._taken = data, until, directory
+        return directory
+
+
+class _Web(Urllib3Fetcher):
+    """A mirror that is a web server. Its certificate is checked against the machine's authorities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._until = time.monotonic() + LONGEST
+
+    def _chunks(self, response: Any) -> Iterator[bytes]:
+        try:
+            # What has come so far, not as much as was asked for: else a drip is never looked at.
+            while data := response.read1(_PIECE):
+                if time.monotonic() > self._until:
+                    raise SlowRetrievalError("not in time")
+                yield data
+        except urllib3.exceptions.HTTPError as error:
+            raise DownloadError("the answer broke off") from error
+        finally:
+            response.close()
 
 
 class _Folder(FetcherInterface):

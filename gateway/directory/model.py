@@ -196,6 +196,7 @@ class Directory:
         problems = []
         for i, entry in enumerate(document.agencies):
             uses: dict[bytes, str] = {}
+            revoked: set[bytes] = set()
             for j, key in enumerate(entry.keys):
                 try:
                     kid = self._load_key(AgencyId(entry.id), key)
@@ -206,7 +207,17 @@ class Directory:
                     problems.append(
                         Problem(f"/agencies/{i}/keys/{j}", "a public key that fits its use and suite")
                     )
+                elif kid and key.revoked:
+                    revoked.add(kid)
+            self._forget(AgencyId(entry.id), revoked)
         return problems
+
+    def _forget(self, agency: AgencyId, revoked: Collection[bytes]) -> None:
+        """Drop what is listed beside its own revocation: whoever wrote one line too many meant to revoke."""
+        for kid in revoked:
+            self._verify.pop((agency, kid), None)
+        if revoked and agency in self._seal:
+            self._seal[agency] = [one for one in self._seal[agency] if one[2].kid not in revoked]
 
     def _load_key(self, agency: AgencyId, key: KeyEntry) -> bytes | None:
         """Take in a key; its id (empty: an audit key), or None when it does not fit. Raises ValueError."""

@@ -7,17 +7,17 @@ on whatever machines they like, and then published. Nothing here needs a network
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
 from gateway.crypto import governance
-from gateway.directory.changes import ChangeRefused, asked_for, explained, granted
+from gateway.directory.changes import ChangeRefused, asked_for, differences, explained, granted
 from gateway.directory.file import LIFETIME
 from gateway.directory.model import DirectoryDocument, DirectoryInvalid, parse, to_ms
 from gateway.directory.stored import METADATA, OFFLINE, STAGED, TARGET, Stored, proposal_name
@@ -30,6 +30,8 @@ LIFETIMES: Final[Mapping[str, timedelta]] = {
     Timestamp.type: timedelta(days=14),
 }
 """How long each is good for: a mirror that is frozen is found out after a fortnight."""
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,14 @@ class Staged:
         return self.signed >= self.threshold
 
 
+def _alone(change: Callable[Concatenate[Repository, P], R]) -> Callable[Concatenate[Repository, P], R]:
+    def alone(self: Repository, /, *arguments: P.args, **more: P.kwargs) -> R:
+        with self._files.alone():
+            return change(self, *arguments, **more)
+
+    return alone
+
+
 class Repository:
     """The repository in a folder."""
 
@@ -59,7 +69,8 @@ class Repository:
         self, holders: Sequence[Key], threshold: int, publisher: Key, directory: bytes, now: datetime
     ) -> None:
         """Stage the first root and the first directory. Raises StartupError if there is a repository."""
-        if (self._folder / METADATA).exists() or (self._folder / STAGED).exists():
+        # The root is staged last: without one, an attempt before this broke off.
+        if (self._folder / METADATA).exists() or (self._folder / STAGED / "root.json").exists():
             raise StartupError(f"{self._folder} is a repository already")
         if not 1 <= threshold <= len({one.keyid for one in holders}):
             raise StartupError("the threshold is between 1 and the number of different governance keys")
@@ -72,9 +83,15 @@ class Repository:
         for role in (Snapshot.type, Timestamp.type):
             root.add_key(publisher, role)
         _check(directory)
-        self._files.stage(Metadata(root))
-        self._stage_directory(1, directory, now)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartupError(f"cannot make {self._folder}: {error.strerror}") from None
+        with self._files.alone():
+            self._stage_directory(1, directory, now)
+            self._files.stage(Metadata(root))
 
+    @_alone
     def propose(self, edited: bytes | None, proposals: Sequence[bytes], now: datetime) -> None:
         """Stage a new directory: what agencies propose, and what governance changed by hand in `edited`.
 
@@ -100,7 +117,7 @@ class Repository:
     def explain(self, now: datetime) -> list[str]:
         """Who each difference of the staged directory comes from. Raises StartupError for a forbidden one."""
         staged = next((one.signed for one in self._files.staged() if one.signed.type == Targets.type), None)
-        if staged is None or not (self._folder / METADATA).exists():
+        if staged is None or not self._files.begun():
             return []
         proposals = self._files.proposals(staged)
         if proposals.keys() & self._files.granted():
@@ -111,10 +128,20 @@ class Repository:
         except ChangeRefused as error:
             raise StartupError(f"what is staged may not be signed: {error}") from None
 
+    @_alone
     def rotate(
-        self, *, add: Sequence[Key], remove: Sequence[str], threshold: int | None, now: datetime
+        self,
+        *,
+        add: Sequence[Key] = (),
+        remove: Sequence[str] = (),
+        threshold: int | None = None,
+        publisher: Key | None = None,
+        now: datetime,
     ) -> None:
-        """Stage a root with other governance keys. The old ones must sign it too. Raises StartupError."""
+        """Stage a root with other governance keys, or another publisher's instead of the one before.
+
+        As many of the old governance keys as must sign it too. Raises StartupError.
+        """
         root = self._files.published(Root).signed
         for holder in add:
             for role in OFFLINE:
@@ -128,14 +155,28 @@ class Repository:
             root.roles[role].threshold = threshold or root.roles[role].threshold
             if root.roles[role].threshold > len(root.roles[role].keyids):
                 raise StartupError("there would be fewer governance keys than must sign")
+        if publisher is not None:
+            _hand_over(root, publisher)
         root.version += 1
         root.expires = now + LIFETIMES[Root.type]
-        self._files.stage(Metadata(root))
         # Whoever left may have signed the list: it is signed again by those who stay.
         targets = self._files.published(Targets).signed
         if not (self._folder / STAGED / "targets.json").exists():
             self._stage_directory(targets.version + 1, self._files.target(targets), now)
+        self._files.stage(Metadata(root))
 
+    def changes(self) -> list[str]:
+        """What is staged changes, a line each: who governs and publishes, agencies, keys, agreements."""
+        staged = next((one.signed for one in self._files.staged() if one.signed.type == Root.type), None)
+        new = self.directory(staged=True)
+        if not self._files.begun():
+            return [*_governors(None, staged), *differences(DirectoryDocument(expires=new.expires), new)]
+        return [
+            *_governors(self._files.published(Root).signed, staged),
+            *differences(self.directory(), new),
+        ]
+
+    @_alone
     def sign(self, private: Any, now: datetime) -> list[Staged]:
         """Add a governance key's signature to all that is staged for it.
 
@@ -160,19 +201,21 @@ class Repository:
         """What waits, and how far it is."""
         return [self._progress(metadata) for metadata in self._files.staged()]
 
+    @_alone
     def publish(self, private: Any, now: datetime) -> int:
         """Make what is staged and signed the published state; renew snapshot and timestamp. Its version.
 
         Raises StartupError when signatures are missing; then nothing changes.
         """
-        for one in self.staged():
+        staged = {one.signed.type: one for one in self._files.staged()}
+        root = staged.get(Root.type) or self._files.published(Root)
+        targets = staged.get(Targets.type) or self._files.published(Targets)
+        # Also of a list that is published already: nodes judge it by the new root.
+        for one in (*map(self._progress, staged.values()), self._progress(targets)):
             if not one.complete:
                 raise StartupError(
                     f"{one.role} version {one.version} has {one.signed} of {one.threshold} signatures"
                 )
-        staged = {one.signed.type: one for one in self._files.staged()}
-        root = staged.get(Root.type) or self._files.published(Root)
-        targets = staged.get(Targets.type) or self._files.published(Targets)
         signer = CryptoSigner(private)
         if signer.public_key.keyid not in root.signed.roles[Timestamp.type].keyids:
             raise StartupError("this is not the publisher's key")
@@ -191,10 +234,11 @@ class Repository:
         )
         for metadata in (snapshot, timestamp):
             metadata.sign(signer)
-        # The timestamp comes last: until it stands, clients see the state before.
-        self._files.publish(f"{root.signed.version}.root.json", root)
+        # The timestamp comes last: until it stands, clients see the state before. But they follow a new root
+        # at once, and the state before may not be good under it: no more than the timestamp is left then.
         self._files.publish(f"{targets.signed.version}.targets.json", targets)
         self._files.publish(f"{version}.snapshot.json", snapshot)
+        self._files.publish(f"{root.signed.version}.root.json", root)
         self._files.publish("timestamp.json", timestamp)
         self._files.clear()
         return version
@@ -241,7 +285,7 @@ class Repository:
 
     def _roots(self) -> Iterator[Root]:
         """The published root and the staged one: a new root needs the signatures of both (TUF 5.3.4)."""
-        if (self._folder / METADATA).exists():
+        if self._files.begun(Root):
             yield self._files.published(Root).signed
         yield from (one.signed for one in self._files.staged() if one.signed.type == Root.type)
 
@@ -255,6 +299,24 @@ class Repository:
         ]
         least = min(results, key=lambda one: len(one.signed) - one.threshold)
         return Staged(role, metadata.signed.version, len(least.signed), least.threshold)
+
+
+def _hand_over(root: Root, publisher: Key) -> None:
+    for role in (Snapshot.type, Timestamp.type):
+        for keyid in list(root.roles[role].keyids):
+            root.revoke_key(keyid, role)
+        root.add_key(publisher, role)
+
+
+def _governors(old: Root | None, new: Root | None) -> Iterator[str]:
+    """What a new root changes, a line each: whose keys count for what, and how many must sign."""
+    for role, now in new.roles.items() if new is not None else ():
+        was = old.roles[role] if old is not None else None
+        before, after = set(was.keyids) if was is not None else set(), set(now.keyids)
+        yield from (f"+ {role} key {keyid}" for keyid in sorted(after - before))
+        yield from (f"- {role} key {keyid}" for keyid in sorted(before - after))
+        if was is None or was.threshold != now.threshold:
+            yield f"~ {role} takes {now.threshold} of {len(after)} keys"
 
 
 def public(raw: bytes) -> Key:

@@ -5,9 +5,11 @@ Bytes are taken for what a version lists only if they are that; who signed the v
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -40,24 +42,49 @@ class Stored:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """One command at a time changes the folder: of two that sign at once, one would undo the other."""
+        try:
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise StartupError(f"cannot use {self._folder}: {error.strerror}") from None
+        try:
+            with contextlib.suppress(OSError):  # a share that knows no locks
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def begun(self, kind: type[Root | Targets] = Targets) -> bool:
+        """Whether any version is published."""
+        return bool(self._numbers(kind.type))
+
     def staged(self) -> list[Metadata[Any]]:
         """What waits for signatures."""
-        files = [self._folder / STAGED / f"{role}.json" for role in OFFLINE]
-        return [read(file) for file in files if file.exists()]
+        files = [(self._folder / STAGED / f"{role.type}.json", role) for role in (Root, Targets)]
+        return [read(file, role) for file, role in files if file.exists()]
 
     def published(self, kind: type[T]) -> Metadata[T]:
         """The newest version of a role."""
         if kind.type == Timestamp.type:
-            return read(self._folder / METADATA / "timestamp.json")
+            return read(self._folder / METADATA / "timestamp.json", kind)
         versions = self._numbers(kind.type)
         if not versions:
             raise StartupError(f"nothing is published in {self._folder} yet")
-        return read(self._folder / METADATA / f"{max(versions)}.{kind.type}.json")
+        return self._version(kind, max(versions))
 
-    def versions(self, role: str) -> dict[int, Metadata[Any]]:
+    def versions(self, kind: type[T]) -> dict[int, Metadata[T]]:
         """Every published version of root or targets that is still here, oldest first."""
-        numbers = sorted(self._numbers(role))
-        return {number: read(self._folder / METADATA / f"{number}.{role}.json") for number in numbers}
+        return {number: self._version(kind, number) for number in sorted(self._numbers(kind.type))}
+
+    def _version(self, kind: type[T], number: int) -> Metadata[T]:
+        file = self._folder / METADATA / f"{number}.{kind.type}.json"
+        metadata = read(file, kind)
+        # The name is anybody's; what was signed counts.
+        if metadata.signed.version != number:
+            raise StartupError(f"{file} is another version than its name says")
+        return metadata
 
     def target(self, targets: Targets) -> bytes:
         """The directory that a version lists, as it lies there."""
@@ -93,7 +120,7 @@ class Stored:
 
     def granted(self) -> set[str]:
         """The names of all proposals of published versions."""
-        return {name for one in self.versions(Targets.type).values() for name in self.names(one.signed)}
+        return {name for one in self.versions(Targets).values() for name in self.names(one.signed)}
 
     def stage(self, metadata: Metadata[Any], files: Mapping[str, bytes] | None = None) -> None:
         """Let a version wait for signatures; with `files`, which it lists, instead of one before."""
@@ -156,10 +183,13 @@ def proposal_name(data: bytes) -> str:
         raise StartupError(str(error)) from None
 
 
-def read(file: Path) -> Metadata[Any]:
-    """TUF metadata in a file. Raises StartupError."""
+def read(file: Path, kind: type[T]) -> Metadata[T]:
+    """TUF metadata of this kind in a file. Raises StartupError."""
     try:
-        metadata = Metadata.from_bytes(file.read_bytes())
+        metadata: Metadata[Any] = Metadata.from_bytes(file.read_bytes())
+        # What is inside says what it is, and by whose keys it is verified: the name of the file does not.
+        if not isinstance(metadata.signed, kind):
+            raise StartupError(f"{file} is not what its name says")
         # Made once here: JSON has numbers and text that the canonical form, which is signed, has not.
         _ = metadata.signed_bytes
         return metadata

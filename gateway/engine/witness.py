@@ -15,6 +15,7 @@ from gateway.engine.notes import NoteSender
 from gateway.engine.parts import Parts
 from gateway.errors import RefusedByPeer
 from gateway.messages import AgencyId, Header, Reason
+from gateway.protocol.deadlines import MAX_CLOCK_SKEW
 from gateway.store import audit, notes
 from gateway.store.audit import Checkpoint
 from gateway.store.base import Session
@@ -115,6 +116,8 @@ class Witness:
 def _judge(session: Session, header: Header, shown: Shown, note: Note, now: int) -> str:
     """Keep a peer's checkpoint, or the evidence that it contradicts an earlier one; what it was."""
     peer, last = header.sender, audit.peer_latest(session, header.sender)
+    if _is_repeated(session, header, now):
+        return "unproven"
     made = Checkpoint(note.origin, note.size, now, shown.note)
     if last is None or last[0].origin != note.origin:
         audit.put_peer_checkpoint(session, peer, made, note.root.hex(), fork=False)
@@ -146,6 +149,17 @@ def _judge(session: Session, header: Header, shown: Shown, note: Note, now: int)
         )
     _confirm(session, header, Confirmed(kept.origin, kept.size, root))
     return outcome
+
+
+def _is_repeated(session: Session, header: Header, now: int) -> bool:
+    """Whether this note is no newer than one before it: the broker's doing then, not the peer's."""
+    name = f"shown/{header.recipient}/{header.sender}"
+    before = int(audit.fact(session, name) or -1)
+    if header.created <= before:
+        return True
+    # Not the time of a clock that ran ahead: what its peer says once it is right would count for nothing.
+    audit.set_fact(session, name, str(min(header.created, now + MAX_CLOCK_SKEW)))
+    return False
 
 
 def _confirm(session: Session, header: Header, confirmed: Confirmed) -> None:

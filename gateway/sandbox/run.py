@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from gateway import __version__, config
-from gateway.crypto.statement import CONFORMANCE_CONTEXT, sign_statement
+from gateway.crypto.labels import CONFORMANCE_CONTEXT
+from gateway.crypto.statement import sign_statement
 from gateway.engine.tasks import Tasks
 from gateway.errors import StartupError
 from gateway.http import auth

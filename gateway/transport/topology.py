@@ -99,7 +99,7 @@ async def _settle(channel: AbstractChannel, queue: AbstractQueue) -> None:
     """Send something through a new queue, so that it is there after a crash too.
 
     RabbitMQ 3.10 was seen to come back, when killed seconds after a declaration, with a quorum queue that
-    takes no consumer. One entry in its log that the broker has synced prevents that.
+    takes no consumer. One entry in its log that the broker has synced makes that rarer.
     """
     state = queue.declaration_result
     if state.consumer_count or state.message_count:

@@ -134,7 +134,12 @@ def test_the_verifier_on_the_page_agrees_with_ours() -> None:
                 {
                     "id": one["agency"],
                     "keys": [
-                        {"use": "sign", "suite": _suite(one["public"]), "public": _base64(one["public"])}
+                        {
+                            "use": "sign",
+                            "suite": _suite(one["public"]),
+                            "public": _base64(one["public"]),
+                            "revoked": None,
+                        }
                     ],
                 }
                 for one in stored["directory"]
@@ -144,6 +149,10 @@ def test_the_verifier_on_the_page_agrees_with_ours() -> None:
             stated = place["verify"](bytes.fromhex(stored["cose"]), directory)
             assert (stated[2], stated[8]) == (stored["receipt"]["stage"], stored["receipt"]["issuer"])
             held += 1
+            for key in (key for one in directory["agencies"] for key in one["keys"]):
+                key["revoked"] = "2026-01-01T00:00:00Z"
+            with pytest.raises(ValueError, match=proof.UNKNOWN_KEY):
+                place["verify"](bytes.fromhex(stored["cose"]), directory)
         elif stored["expect"] in {proof.WRONG_ISSUER, proof.UNKNOWN_KEY}:
             with pytest.raises(ValueError, match=stored["expect"]):
                 place["verify"](bytes.fromhex(stored["cose"]), directory)
@@ -168,5 +177,20 @@ def test_the_page_on_cryptography_lists_every_algorithm_and_context() -> None:
         constant = next(one for one, value in vars(labels).items() if value == number and one.isupper())
         assert f"`{constant}` {number}" in page, name
     contexts = [name for name in vars(labels) if name.endswith("_CONTEXT")]
-    assert len(contexts) >= 7
+    assert len(contexts) >= 9
     assert [name for name in contexts if f"`{name}`" not in page] == []
+
+
+def test_what_separates_one_use_of_a_key_from_another_stands_in_one_place_or_on_the_page() -> None:
+    section = (ROOT / "docs" / "crypto.md").read_text("utf-8").split("\n## ")[4]
+    found = [
+        (path.name, text)
+        for path in (ROOT / "gateway").rglob("*.py")
+        for text in re.findall(r'b"(referral-gateway(?:/1 [^"\\]+| [^"\\]+ v\d))', path.read_text("utf-8"))
+    ]
+    assert len(found) > 10
+    for name, text in found:
+        if not text.startswith("referral-gateway/1 "):
+            assert name == "labels.py", text
+        else:
+            assert text.removeprefix("referral-gateway/1 ") in section, text

@@ -6,9 +6,10 @@ import hashlib
 
 import pytest
 
-from gateway.crypto import cbor
+from gateway.crypto import cbor, governance
 from gateway.crypto.keys import OpenFailed, OpeningKey, SealingKey, SigningKey, VerifyKey
 from gateway.crypto.labels import DEFAULT_SUITE, SIGNING_SUITES, SUITES
+from gateway.errors import StartupError
 
 BOTH_SIGNING = pytest.mark.parametrize("suite", sorted(SIGNING_SUITES))
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -138,6 +139,36 @@ def test_a_public_key_that_is_none_is_refused(suite: str, data: bytes) -> None:
 def test_a_public_signing_key_that_is_none_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError):
         VerifyKey.from_public(data)
+
+
+P = 2**255 - 19
+EIGHTH = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7
+
+
+@pytest.mark.parametrize("sign", [0, 1 << 255])
+@pytest.mark.parametrize("y", [0, 1, P - 1, EIGHTH, P - EIGHTH, P, P + 1, P + 3, 2**255 - 1])
+def test_a_key_under_which_nobodys_signatures_verify_is_none(y: int, sign: int) -> None:
+    """Points of small order (RFC 8032 section 8.9 leaves them to us), and other encodings of points."""
+    public = (y | sign).to_bytes(32, "little")
+    with pytest.raises(ValueError, match="of anybody"):
+        VerifyKey.from_public(public)
+    with pytest.raises(StartupError):
+        governance.public_key(public)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        *(number.to_bytes(32, "little") for number in (0, 1, P - 1, P, P + 1)),
+        bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+        bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
+    ],
+)
+def test_a_key_with_which_everybody_agrees_on_zero_is_none(point: bytes) -> None:
+    public = OpeningKey.generate("HPKE-9-KE").public.public_bytes
+    SealingKey.from_public("HPKE-9-KE", public)
+    with pytest.raises(ValueError, match="shared key"):
+        SealingKey.from_public("HPKE-9-KE", public[:-32] + point)
 
 
 def test_a_point_has_one_form() -> None:

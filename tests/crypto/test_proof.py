@@ -24,6 +24,8 @@ from gateway.messages import (
     Stage,
     new_id,
 )
+from gateway.protocol import views
+from gateway.protocol.break_glass import MAX_ROLES
 
 SENDER, RECIPIENT, OTHER = AgencyId("a" * 63), AgencyId("northtown-police"), AgencyId("northtown-housing")
 KEYS = {agency: SigningKey.generate() for agency in (SENDER, RECIPIENT, OTHER)}
@@ -74,6 +76,23 @@ def test_every_reason_and_time_can_be_stated(reason: Reason, at: int) -> None:
     signed = proof.sign_receipt(stated, KEYS[RECIPIENT])
     assert proof.verify_receipt(signed, find) == stated
     assert len(signed) < MAX_RECEIPT
+
+
+@pytest.mark.parametrize("groups", range(1, len(views.GROUPS) + 1))
+def test_a_view_of_any_width_can_be_stated(groups: int) -> None:
+    stated = replace(receipt(Stage.ACCEPTED, SENDER), view=tuple(views.GROUPS)[:groups])
+    assert proof.verify_receipt(proof.sign_receipt(stated, KEYS[SENDER]), find) == stated
+
+
+def test_no_more_approvals_are_read_than_an_agreement_has_roles() -> None:
+    for count in (MAX_ROLES, MAX_ROLES + 1):
+        quorum = Quorum("prevent-2026", (b"as signed",) * count)
+        signed = proof.sign_receipt(replace(receipt(Stage.OPENED, RECIPIENT), quorum=quorum), KEYS[RECIPIENT])
+        if count == MAX_ROLES:
+            assert proof.verify_receipt(signed, find).quorum == quorum
+            continue
+        with pytest.raises(ReceiptInvalid, match=proof.NOT_A_RECEIPT):
+            proof.read_receipt(signed)
 
 
 def test_a_bit_flipped_or_a_cut_anywhere_is_invalid() -> None:

@@ -12,8 +12,15 @@ from typing import Any
 import pytest
 
 from gateway.crypto.keys import OpeningKey, SigningKey
+from gateway.directory.changes import current_key
 from gateway.directory.file import DirectoryFile, load, put_agency, put_agreement
-from gateway.directory.model import AgencyEntry, DirectoryInvalid, make_agreement
+from gateway.directory.model import (
+    AgencyEntry,
+    Directory,
+    DirectoryDocument,
+    DirectoryInvalid,
+    make_agreement,
+)
 from gateway.errors import StartupError
 from gateway.messages import AgencyId, Sector
 
@@ -303,3 +310,23 @@ SAME = SigningKey.generate().public.public_bytes
 def test_a_quorum_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(DirectoryInvalid):
         agreement(break_glass=wrong)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_key_that_is_listed_beside_its_revocation_is_revoked(order: int) -> None:
+    """Somebody adds the line that revokes a key, and leaves the line that lists it."""
+    once = agency()
+    twice = [one.model_copy(update={"revoked": NOW}) for one in once.keys]
+    held, gone = (
+        Directory(DirectoryDocument(expires=NOW, agencies=(entry,)))
+        for entry in (once, once.model_copy(update={"keys": (*once.keys, *twice)[::order]}))
+    )
+    school = AgencyId("school")
+    assert held.verify_key(school, SIGNING.kid) is not None
+    assert held.sealing_key(school, MS) is not None
+    assert current_key(held.document.agencies[0], MS) is not None
+    assert gone.verify_key(school, SIGNING.kid) is None
+    assert gone.sealing_key(school, MS) is None
+    assert current_key(gone.document.agencies[0], MS) is None
+    assert not gone.note_keys(school)
+    assert gone.revoked_note_keys(school)

@@ -31,6 +31,23 @@ def ground(tmp_path: Path) -> Ground:
     return made
 
 
+@pytest.fixture
+def served(ground: Ground) -> Iterator[str]:
+    """The repository over HTTP."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(ground.repo)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 def agreements(mirror: DirectoryMirror) -> list[str]:
     return [one.id for one in mirror.current.document.agreements]
 
@@ -147,12 +164,15 @@ def endless(repo: Path, before: Path) -> None:
     (repo / "metadata" / "timestamp.json").write_bytes(b" " * 10_000_000)
 
 
+@pytest.mark.parametrize("over", ["a folder", "HTTP"])
 @pytest.mark.parametrize("lie", [altered, rolled_back, mixed, signed_by_the_publisher, nonsense, endless])
-def test_a_mirror_that_lies_is_refused_and_the_last_good_copy_stays(ground: Ground, lie: Lie) -> None:
+def test_a_mirror_that_lies_is_refused_and_the_last_good_copy_stays(
+    ground: Ground, served: str, lie: Lie, over: str
+) -> None:
     ground.change("one")
     old = ground.folder / "old"
     shutil.copytree(ground.repo, old)
-    mirror = ground.mirror()
+    mirror = ground.mirror(served if over == "HTTP" else None)
     if lie is rolled_back:
         ground.change("two")
         assert mirror.refresh()
@@ -193,23 +213,6 @@ def test_a_mirror_that_is_away_changes_nothing_and_a_restart_has_the_last_good_c
     ground.change("two")
     assert again.refresh()
     assert agreements(again) == ["one", "two"]
-
-
-@pytest.fixture
-def served(ground: Ground) -> Iterator[str]:
-    """The repository over HTTP."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(ground.repo)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def test_over_http(ground: Ground, served: str) -> None:
@@ -265,3 +268,12 @@ def test_a_key_is_never_overwritten_and_wants_its_passphrase(ground: Ground) -> 
     )
     assert (ground.folder / "ann").stat().st_mode & 0o777 == 0o600
     assert b"ENCRYPTED" in (ground.folder / "ann").read_bytes()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_key_file_that_others_can_reach_is_refused(ground: Ground, mode: int) -> None:
+    ground.typed("propose", ground.repo)
+    (ground.folder / "ann").chmod(mode)
+    ground.typed("sign", ground.repo, *ground.by("ann"), fails="chmod 600")
+    (ground.folder / "ann").chmod(0o600)
+    assert "1 of 2" in ground.typed("sign", ground.repo, *ground.by("ann"))

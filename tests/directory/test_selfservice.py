@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway import config
+from gateway.cli import proposals
 from gateway.crypto import governance
 from gateway.crypto.proposal import read_proposal
 from gateway.directory import repository
@@ -363,6 +364,14 @@ def test_what_an_agency_cannot_propose(ground: Ground) -> None:
     ground.typed("withdraw", "one", "-n", ground.folder / COUNCIL, *out, fails="does not name council")
 
 
+def test_a_name_does_not_forge_what_governors_are_shown(ground: Ground) -> None:
+    name = "Hill\x1b[2K\nagency     police  Police (police)\u202e"
+    ground.propose(ground.made("change", SCHOOL, "--name", name))
+    shown = ground.typed("show", "-d", ground.repo / "staged" / "directory.json")
+    assert shown.count("\nagency ") == 3
+    assert all(one.isprintable() for one in shown.replace("\n", ""))
+
+
 def test_a_node_without_the_current_key_or_with_a_file_proposes_nothing(ground: Ground) -> None:
     out = ("--out", ground.folder / "out")
     (ground.folder / SCHOOL / "keys" / f"{SCHOOL}.json").unlink()
@@ -389,3 +398,15 @@ def test_what_was_proposed_stands_in_the_agencys_own_log(ground: Ground) -> None
     digest = read_proposal(asked.read_bytes()).digest.hex()
     assert entered[-1] == ("proposal-made", None, digest)
     assert {kid for kind, kid, _ in entered if kind == "key-made"} == {kid.hex() for kid in made}
+
+
+def test_no_proposal_is_handed_out_that_the_log_does_not_know(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StartupError("the database is away")
+
+    monkeypatch.setattr(proposals, "enter", away)
+    out = ground.folder / "out"
+    ground.typed("change", "-n", ground.folder / SCHOOL, "--out", out, "--name", "x", fails="is away")
+    assert not out.exists()

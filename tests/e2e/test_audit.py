@@ -7,6 +7,7 @@ import json
 import sqlite3
 import zipfile
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,19 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.crypto import witness as form
+from gateway.crypto.envelope import open_envelope
 from gateway.engine import witness
 from gateway.messages import AgencyId, new_id
 from gateway.store import audit, dead_letters, notes
 from gateway.store.audit import Checkpoint
+from gateway.transport.base import Sealed
 from tests.command import app
 from tests.road import metric, reached, refusal, send, wait_for_arrival
 from tests.world import POLICE, SCHOOL, World, provision, running, until
 
-TAKEN, FORK, CONTRADICTED = (
-    f'gateway_audit_checkpoints_total{{outcome="{outcome}"}}' for outcome in ("taken", "fork", "contradicted")
+TAKEN, FORK, CONTRADICTED, UNPROVEN = (
+    f'gateway_audit_checkpoints_total{{outcome="{outcome}"}}'
+    for outcome in ("taken", "fork", "contradicted", "unproven")
 )
 
 QUICK = """
@@ -229,6 +233,53 @@ async def test_a_rewritten_past_is_noticed_by_the_peer_and_at_home(world: World)
     code, text = typed("audit", "verify", file, "--checkpoint", note)
     assert code == 1
     assert "rewritten" in text
+
+
+async def test_old_checkpoints_that_are_delivered_again_accuse_nobody(world: World) -> None:
+    """The broker has them all; one it chooses comes six times."""
+    await delivered(world)
+    school, police = world.nodes[SCHOOL].parts, world.nodes[POLICE].parts
+    shown: list[Sealed] = []
+    publish = school.transport.publish
+
+    async def tap(sealed: Sealed) -> None:
+        shown.append(sealed)
+        await publish(sealed)
+
+    school.transport.publish = tap  # type: ignore[method-assign]
+    taken = metric(world, POLICE, TAKEN)
+    while metric(world, POLICE, TAKEN) < taken + 2:
+        before = metric(world, POLICE, TAKEN)
+        await school.store.write(
+            lambda s: audit.record(s, "recall-asked", agency=SCHOOL, message_id=new_id())
+        )
+        await until(partial(more_than, world, before), "the next checkpoint")
+    notes_sent = [one for one in shown if one.recipient == POLICE]
+    old = next(one for one in notes_sent if kind_of(world, one) == witness.SHOW)
+    unproven = metric(world, POLICE, UNPROVEN)
+    for _ in range(witness.UNPROVEN + 1):
+        await publish(old)
+    await until(lambda: metric(world, POLICE, UNPROVEN) >= unproven + witness.UNPROVEN + 1, "all arrive")
+    assert metric(world, POLICE, FORK) == 0
+    assert not any(fork for _, _, fork in await kept(world, POLICE))
+    found = await police.store.read(lambda s: audit.entries(s, 0, 1000))
+    assert not any('"kind":"peer-log-forked"' in one.text for one in found)
+
+
+def more_than(world: World, count: float) -> bool:
+    return metric(world, POLICE, TAKEN) > count
+
+
+def kind_of(world: World, sealed: Sealed) -> str:
+    """The type of what was sealed for the police."""
+    parts = world.nodes[POLICE].parts
+    opened = open_envelope(
+        sealed.body,
+        recipient=POLICE,
+        keys=parts.keys[POLICE].opening,
+        find_verify_key=parts.find_verify_key,
+    )
+    return opened.header.type
 
 
 async def test_nobody_shows_a_checkpoint_of_another_agency(world: World) -> None:

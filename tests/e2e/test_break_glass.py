@@ -387,7 +387,8 @@ async def test_a_message_whose_attachment_is_on_its_way_opens_without_it(
 
 KILLED = """
 import os, sys
-from gateway.cli import break_glass, main
+from gateway.cli import break_glass
+from gateway.cli.root import main
 break_glass.write_opened = lambda *a, **k: os.kill(os.getpid(), 9)
 sys.argv[0] = "gateway"
 main()

@@ -14,7 +14,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.cli.common import Exit
-from gateway.crypto.statement import CONFORMANCE_CONTEXT, read_statement
+from gateway.crypto.labels import CONFORMANCE_CONTEXT
+from gateway.crypto.statement import read_statement
 from gateway.http.client import ApiProblem, Client
 from gateway.messages import AgencyId, Sector
 from gateway.provisioning import NewAgency

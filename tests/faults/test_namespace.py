@@ -117,6 +117,7 @@ async def test_a_node_whose_network_swallows_packets_notices_and_loses_nothing(t
             folder, here = tmp_path / SENDER, f"{LINKS['api']}.2"
             file = folder / config.FILE_NAME
             text = file.read_text().replace(f"127.0.0.1:{broker.port}", f"{LINKS['broker']}.1:{port}")
+            text = text.replace('kind = "rabbitmq"', 'kind = "rabbitmq"\nallow_amqp = true')
             file.write_text(text.replace("[http]", f'[http]\nhost = "{here}"\nadmin_host = "{here}"', 1))
             settings = config.load(folder)
             may = frozenset({Permission.SEND, Permission.RECEIVE})

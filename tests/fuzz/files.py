@@ -25,8 +25,9 @@ from gateway.crypto.approval import ApprovalInvalid, Request, approve
 from gateway.crypto.break_glass import read_opening
 from gateway.crypto.fields import raw_id
 from gateway.crypto.keystore import FileKeyStore
+from gateway.crypto.labels import CONFORMANCE_CONTEXT
 from gateway.crypto.note import NoteInvalid, NoteKeys, read_note, sign_note
-from gateway.crypto.statement import CONFORMANCE_CONTEXT, sign_statement
+from gateway.crypto.statement import sign_statement
 from gateway.errors import StartupError
 from gateway.http import auth
 from tests.fuzz.directories import AUDIT_KEY, NOW, b64, by_file, document
@@ -291,11 +292,17 @@ def request_file(folder: Path) -> Reader:
     return Reader(by_file(folder, "request.json", read), (StartupError, ApprovalInvalid), (example,), "json")
 
 
+def role_public_key(folder: Path) -> Reader:
+    """Of whoever holds a role, for an agreement's break-glass."""
+    example = json.dumps({"ed25519": base64.b64encode(parts.STRANGER.public.public_bytes).decode()}).encode()
+    return Reader(by_file(folder, "role.pub", people.public_key), StartupError, (example,), "json")
+
+
 READERS: dict[str, Callable[[Path], Reader]] = {
     made.__name__: made
     for made in (
         *(key_file, protected_key_file, inside_a_protected_key_file, report, report_signed),
         *(evidence_document, evidence_entry, evidence_archive, audit_log, checkpoint, kept_checkpoint),
-        *(receipts_in_a_file, settings_file, access_tokens, request_file),
+        *(receipts_in_a_file, settings_file, access_tokens, request_file, role_public_key),
     )
 }

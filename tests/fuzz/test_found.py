@@ -19,11 +19,12 @@ from gateway.audit import evidence, export
 from gateway.audit.evidence import EvidenceInvalid
 from gateway.audit.export import LogInvalid
 from gateway.cli import evidence as commands
-from gateway.cli import governance, inspect, sandbox
+from gateway.cli import governance, inspect, people, sandbox
 from gateway.cli.common import timestamp
 from gateway.crypto import backup
 from gateway.crypto.backup import BackupInvalid
-from gateway.crypto.statement import CONFORMANCE_CONTEXT, StatementInvalid, read_statement
+from gateway.crypto.labels import CONFORMANCE_CONTEXT
+from gateway.crypto.statement import StatementInvalid, read_statement
 from gateway.directory import mirror, model, repository
 from gateway.directory.changes import ChangeRefused, asked_for
 from gateway.directory.mirror import DirectoryMirror
@@ -105,6 +106,7 @@ def test_a_report_cannot_write_all_over_a_terminal(
 READERS: dict[str, Callable[[Path], object]] = {
     "report.json": lambda file: sandbox._show(file, as_json=False),
     "tokens.json": auth._load,
+    "role.pub": people.public_key,
     "ann.pub": lambda file: governance._public(repository, file),
     "gateway.toml": config.load,
 }

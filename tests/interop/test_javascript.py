@@ -22,6 +22,8 @@ VECTORS = Path(__file__).parents[1] / "vectors" / "envelope"
 ED25519, P256 = (SigningKey.from_seed(seed(f"javascript {suite}"), suite) for suite in ("Ed25519", "ESP256"))
 LABELS = dict(enumerate(Header.__slots__, start=1))
 """Of docs/envelope.md 4.3: the fields of our own type stand in their order."""
+LIBRARIES = ("@noble/post-quantum", "@hpke/core")
+"""Whose KEM, and cipher of HPKE, the program takes: two by different authors."""
 IDS = {"message_id", "envelope_id", "case", "in_reply_to"}
 
 
@@ -32,6 +34,11 @@ def node() -> str:
     if found is None or not (PROGRAM.parent / "node_modules" / ".package-lock.json").exists():
         pytest.skip("no Node.js with the packages of tests/interop/node: run tools/ensure-node-packages")
     return found
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def ask(node: str, **request: Any) -> dict[str, Any]:
@@ -59,9 +66,10 @@ def told(header: Header) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("signer", [ED25519, P256], ids=["Ed25519", "ESP256"])
-def test_javascript_opens_our_envelope_and_verifies_it(node: str, signer: SigningKey) -> None:
+def test_javascript_opens_our_envelope_and_verifies_it(node: str, library: str, signer: SigningKey) -> None:
     sealed = seal(HEADER, CONTENT, signer=signer, to=HYBRID.public)
-    asked = {"do": "open", "seed": HYBRID.secret.hex(), "sender": signer.public.public_bytes.hex()}
+    asked = {"do": "open", "library": library, "seed": HYBRID.secret.hex()}
+    asked["sender"] = signer.public.public_bytes.hex()
     answer = ask(node, **asked, envelope=sealed.hex())
     assert answer == {
         "routing": [1, uuid.UUID(HEADER.envelope_id).hex, POLICE, HEADER.expires],
@@ -75,20 +83,26 @@ def test_javascript_opens_our_envelope_and_verifies_it(node: str, signer: Signin
 
 
 @pytest.mark.parametrize("name", ["open-hybrid", "open-older-key", "open-hybrid-signed-p256"])
-def test_javascript_opens_the_published_vectors(node: str, name: str) -> None:
+def test_javascript_opens_the_published_vectors(node: str, library: str, name: str) -> None:
     vector = json.loads((VECTORS / f"{name}.json").read_text("utf-8"))
     [public] = [one["public"] for one in vector["directory"] if one["agency"] == vector["header"]["sender"]]
     answer = ask(
-        node, do="open", envelope=vector["envelope"], seed=vector["keys"][0]["secret"], sender=public
+        node,
+        do="open",
+        library=library,
+        envelope=vector["envelope"],
+        seed=vector["keys"][0]["secret"],
+        sender=public,
     )
     assert answer["content"] == vector["content"]
     assert answer["header"] == told(Header(**vector["header"]))
 
 
-def test_we_open_an_envelope_of_javascripts(node: str) -> None:
+def test_we_open_an_envelope_of_javascripts(node: str, library: str) -> None:
     answer = ask(
         node,
         do="seal",
+        library=library,
         recipientKey=HYBRID.public.public_bytes.hex(),
         signingSeed=ED25519.seed.hex(),
         header=told(HEADER),

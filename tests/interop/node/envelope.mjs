@@ -1,11 +1,15 @@
 // HPKE-9-KE envelopes in JavaScript, written from docs/envelope.md: opens them, verifies them, seals them.
 //
-// The KEM (ML-KEM-768 with X25519) is that of @noble/post-quantum, CBOR that of cborg, AES-GCM, SHAKE256, Ed25519
-// and ECDSA are Node's. The key schedule of HPKE with SHAKE256 (draft-ietf-hpke-pq, one stage) is put together here.
+// The KEM (ML-KEM-768 with X25519) is that of @noble/post-quantum, or X-Wing of @hpke/hybridkem-x-wing, then with the
+// AES-GCM of @hpke/core for HPKE; the request says which. CBOR is that of cborg, AES-GCM else, SHAKE256, Ed25519 and
+// ECDSA are Node's. The key schedule of HPKE with SHAKE256 (draft-ietf-hpke-pq, one stage), which @hpke/core does not
+// have, is put together here.
 // Reads one request as JSON from standard input and writes the answer as JSON; bytes are hexadecimal.
 
 import { createCipheriv, createDecipheriv, createHash, createPrivateKey, createPublicKey, randomBytes, sign, verify } from 'node:crypto'
-import { ml_kem768_x25519 as kem } from '@noble/post-quantum/hybrid.js'
+import { Aes256Gcm } from '@hpke/core'
+import { XWing } from '@hpke/hybridkem-x-wing'
+import { ml_kem768_x25519 as noble } from '@noble/post-quantum/hybrid.js'
 import { decode, encode, rfc8949EncodeOptions, Tagged } from 'cborg'
 
 const ALG = 1, KID = 4, IV = 5, EK = -4
@@ -37,16 +41,45 @@ function schedule (sharedSecret, info) {
   return { key: derived.subarray(0, 32), nonce: derived.subarray(32, 44) }
 }
 
-function hpkeSeal (publicKey, info, plaintext) {
-  const { cipherText, sharedSecret } = kem.encapsulate(publicKey)
+const plain = (data) => Uint8Array.from(data) // a Buffer may be a window of a larger one, and XWing looks past it
+const xwing = new XWing()
+const libraries = {
+  '@noble/post-quantum': {
+    publicKey: (seed) => noble.keygen(seed).publicKey,
+    encapsulate: (publicKey) => noble.encapsulate(publicKey),
+    decapsulate: (seed, ek) => noble.decapsulate(ek, noble.keygen(seed).secretKey),
+    seal: (key, nonce, plaintext) => gcmSeal(key, nonce, none, plaintext),
+    open: (key, nonce, sealed) => gcmOpen(key, nonce, none, sealed)
+  },
+  '@hpke/core': {
+    publicKey: async (seed) => {
+      const { publicKey } = await xwing.generateKeyPairDerand(plain(seed))
+      return new Uint8Array(await xwing.serializePublicKey(publicKey))
+    },
+    encapsulate: async (publicKey) => {
+      const recipientPublicKey = await xwing.importKey('raw', plain(publicKey), true)
+      const { enc, sharedSecret } = await xwing.encap({ recipientPublicKey })
+      return { cipherText: new Uint8Array(enc), sharedSecret: new Uint8Array(sharedSecret) }
+    },
+    decapsulate: async (seed, ek) => {
+      const recipientKey = await xwing.importKey('raw', plain(seed), false)
+      return new Uint8Array(await xwing.decap({ recipientKey, enc: plain(ek).buffer }))
+    },
+    seal: async (key, nonce, plaintext) => Buffer.from(await aead(key).seal(plain(nonce), plain(plaintext), plain(none))),
+    open: async (key, nonce, sealed) => Buffer.from(await aead(key).open(plain(nonce), plain(sealed), plain(none)))
+  }
+}
+const aead = (key) => new Aes256Gcm().createEncryptionContext(plain(key))
+
+async function hpkeSeal (library, publicKey, info, plaintext) {
+  const { cipherText, sharedSecret } = await library.encapsulate(publicKey)
   const { key, nonce } = schedule(sharedSecret, info)
-  return { ek: Buffer.from(cipherText), sealed: gcmSeal(key, nonce, none, plaintext) }
+  return { ek: Buffer.from(cipherText), sealed: await library.seal(key, nonce, plaintext) }
 }
 
-function hpkeOpen (seed, ek, info, sealed) {
-  const { secretKey } = kem.keygen(seed)
-  const { key, nonce } = schedule(kem.decapsulate(ek, secretKey), info)
-  return gcmOpen(key, nonce, none, sealed)
+async function hpkeOpen (library, seed, ek, info, sealed) {
+  const { key, nonce } = schedule(await library.decapsulate(seed, ek), info)
+  return library.open(key, nonce, sealed)
 }
 
 const none = Buffer.alloc(0)
@@ -84,17 +117,17 @@ function signatureHolds (publicKey, data, signature) {
   return verify(null, data, createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: b64(publicKey) }, format: 'jwk' }), signature)
 }
 
-function openEnvelope ({ envelope, seed, sender }) {
+async function openEnvelope (library, { envelope, seed, sender }) {
   const message = read(bytes(envelope))
   must(message instanceof Tagged && message.tag === 96, 'not an envelope')
   const [header, unprotected, ciphertext, [[recipientHeader, recipientUnprotected, sealedKey]]] = message.value
   const outer = read(header), recipient = read(recipientHeader)
   must(outer.get(ALG) === A256GCM && recipient.get(ALG) === HPKE_9_KE, 'not the algorithms expected')
-  const { publicKey } = kem.keygen(bytes(seed))
+  const publicKey = await library.publicKey(bytes(seed))
   const wanted = sha256(write(new Map([[1, 7], [3, HPKE_9_KE], [-1, publicKey]])))
   must(wanted.equals(recipient.get(KID)), 'sealed to another key')
 
-  const contentKey = hpkeOpen(bytes(seed), recipientUnprotected.get(EK), recipientInfo(recipientHeader), sealedKey)
+  const contentKey = await hpkeOpen(library, bytes(seed), recipientUnprotected.get(EK), recipientInfo(recipientHeader), sealedKey)
   const padded = gcmOpen(contentKey, unprotected.get(IV), encryptAad(header), ciphertext)
   const end = padded.findLastIndex((byte) => byte !== 0)
   must(padded[end] === 0x80, 'not padded')
@@ -121,7 +154,7 @@ function padme (data) {
   return Buffer.concat([data], Math.ceil(data.length / step) * step)
 }
 
-function sealEnvelope ({ recipientKey, signingSeed, header, content }) {
+async function sealEnvelope (library, { recipientKey, signingSeed, header, content }) {
   // PKCS #8 of an Ed25519 seed: RFC 8410 section 7.
   const der = Buffer.concat([bytes('302e020100300506032b657004220420'), bytes(signingSeed)])
   const signingKey = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
@@ -139,7 +172,7 @@ function sealEnvelope ({ recipientKey, signingSeed, header, content }) {
   const publicKey = bytes(recipientKey), contentKey = randomBytes(32), nonce = randomBytes(12)
   const kid = sha256(write(new Map([[1, 7], [3, HPKE_9_KE], [-1, publicKey]])))
   const recipient = write(new Map([[ALG, HPKE_9_KE], [KID, kid]]))
-  const { ek, sealed } = hpkeSeal(publicKey, recipientInfo(recipient), contentKey)
+  const { ek, sealed } = await hpkeSeal(library, publicKey, recipientInfo(recipient), contentKey)
   const ciphertext = gcmSeal(contentKey, nonce, encryptAad(outer), padded)
   const message = new Tagged(96, [outer, new Map([[IV, nonce]]), ciphertext, [[recipient, new Map([[EK, ek]]), sealed]]])
   return { envelope: hex(write(message)) }
@@ -150,7 +183,7 @@ for await (const chunk of process.stdin) text += chunk
 const request = JSON.parse(text)
 let answer
 try {
-  answer = { open: openEnvelope, seal: sealEnvelope }[request.do](request)
+  answer = await { open: openEnvelope, seal: sealEnvelope }[request.do](libraries[request.library], request)
 } catch (error) {
   answer = { refused: error.message }
 }
