@@ -46,8 +46,8 @@ def new_key(file: Path, passphrase_file: Path) -> tuple[Any, str]:
 
 
 def load_key(file: Path, passphrase_file: Path) -> Any:
-    """The private key in a file that nobody else can read. Raises StartupError."""
-    return governance.load_key(_private(file), _passphrase(passphrase_file))
+    """The private key in a file. Raises StartupError."""
+    return governance.load_key(read_bytes(file), _passphrase(passphrase_file))
 
 
 def own_key(file: Path, passphrase_file: Path) -> SigningKey:
@@ -116,18 +116,6 @@ def read_bytes(file: Path) -> bytes:
     """A file. Raises StartupError."""
     try:
         return file.read_bytes()
-    except OSError as error:
-        raise StartupError(f"cannot read {file}: {error.strerror}") from None
-
-
-def _private(file: Path) -> bytes:
-    try:
-        with file.open("rb") as handle:
-            if os.fstat(handle.fileno()).st_mode & 0o077:
-                raise StartupError(
-                    f"{file} can be read by others: make a new key if anybody may have, else chmod 600 it"
-                )
-            return handle.read()
     except OSError as error:
         raise StartupError(f"cannot read {file}: {error.strerror}") from None
 

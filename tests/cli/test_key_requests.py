@@ -342,7 +342,7 @@ def test_with_a_mirror_whoever_keeps_the_directory_takes_the_key_out_first(
     monkeypatch.setattr(
         keycare, "open_directory", lambda _: SimpleNamespace(current=directory_file.load(file))
     )
-    refused(scene, scene.ask, "the directory still lists this key as in force: the next `gateway keys rotate --proposal` asks")
+    refused(scene, scene.ask, "the directory still lists this key as in force: the next `gateway keys rotate")
     directory_file.drop_sealing_key(file, POLICE, scene.kid)
     listed = file.read_bytes()
     scene.asked()

@@ -258,10 +258,6 @@ def test_a_key_is_never_overwritten_and_wants_its_passphrase(ground: Ground) -> 
         ground.folder / "other",
     )
     ground.typed(*wrong, fails="the passphrase is another one")
-    (ground.folder / "ann").chmod(0o640)
-    ground.typed("sign", ground.repo, *ground.by("ann"), fails="can be read by others")
-    (ground.folder / "ann").chmod(0o600)
-    ground.typed("sign", ground.repo, *ground.by("ann"))
     (ground.folder / "short").write_text("short")
     ground.typed(
         "key", ground.folder / "eve", "--passphrase-file", ground.folder / "short", fails="12 characters"
