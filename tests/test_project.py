@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
+from gateway import __version__
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -101,6 +104,44 @@ def test_without_node_it_says_that_a_test_will_be_skipped(bare: Path, tmp_path: 
     done = run(project / "tools" / "ensure-node-packages", PATH=str(bare))
     assert (done.returncode, done.stdout) == (0, "")
     assert "will be skipped" in done.stderr
+
+
+# What the product is made of
+
+
+def test_the_sbom_is_the_lock_file() -> None:
+    """Every package that an installation with all extras can have, with its version and all its hashes."""
+    done = run("make", "sbom")
+    assert done.returncode == 0, done.stderr
+    sbom = json.loads((ROOT / ".build" / "sbom.json").read_text("utf-8"))
+    assert (sbom["bomFormat"], sbom["metadata"]["component"]["name"]) == ("CycloneDX", "referral-gateway")
+    assert sbom["metadata"]["component"]["version"] == __version__
+    locked = {one["name"]: one for one in tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]}
+    own = locked["referral-gateway"]
+    wanted = [*own["dependencies"], *(one for more in own["optional-dependencies"].values() for one in more)]
+    needed: set[tuple[str, str]] = set()
+    while wanted:
+        one = wanted.pop()
+        for extra in ("", *one.get("extra", ())):
+            if (one["name"], extra) not in needed:
+                needed.add((one["name"], extra))
+                package = locked[one["name"]]
+                wanted += package.get("optional-dependencies", {}).get(extra, [])
+                wanted += package.get("dependencies", [])
+    listed = {
+        (one["name"], one["version"]): {
+            hash_["content"] for place in one["externalReferences"] for hash_ in place["hashes"]
+        }
+        for one in sbom["components"]
+    }
+    assert listed == {
+        (name, locked[name]["version"]): {
+            file["hash"].removeprefix("sha256:")
+            for file in (*locked[name].get("wheels", ()), *filter(None, [locked[name].get("sdist")]))
+        }
+        for name, _ in needed
+    }
+    assert {"cryptography", "psycopg-binary", "python-pkcs11"} <= {name for name, _ in listed}
 
 
 # Skipped tests fail in CI
@@ -240,11 +281,21 @@ def test_threats_and_claims_are_found() -> None:
     assert len(CLAIMS) > 20
 
 
+def test_each_arrow_has_every_letter_of_stride() -> None:
+    page = (ROOT / "docs" / "threat-model.md").read_text("utf-8")
+    arrows = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    assert len(arrows) == 8
+    for arrow in arrows:
+        letters = "".join(re.findall(r"^\| ([STRIDE](?:, [STRIDE])*) \|", arrow, re.MULTILINE))
+        assert set("STRIDE") <= set(letters), arrow.splitlines()[0]
+
+
 @pytest.mark.parametrize("row", [*ROWS, *CLAIMS])
 def test_each_threat_and_claim_names_tests_that_exist(row: str) -> None:
     file = ""
-    named = re.findall(r"`([^`]*)`", row.rsplit(" | ", maxsplit=1)[-1])
-    assert named
+    last = row.rsplit(" | ", maxsplit=1)[-1]
+    named = re.findall(r"`([^`]*)`", last)
+    assert named or (last == "nothing |" and row in ROWS)
     for one in named:
         path, _, test = one.partition("::")
         file = path or file

@@ -42,7 +42,7 @@ class _MakeByDefault(TyperGroup):
 app = typer.Typer(
     cls=_MakeByDefault,
     no_args_is_help=True,
-    help="Proof of what happened to one message, for anybody to check.",
+    help="Proof of one message's way: `gateway evidence MESSAGE_ID` makes it, anybody can check it.",
 )
 
 EVIDENCE, REPORT = "evidence.json", "report.html"
@@ -65,7 +65,7 @@ def register(root: typer.Typer) -> None:
 
 @app.callback()
 def _root() -> None:
-    """Proof of what happened to one message, for anybody to check."""
+    """Proof of one message's way: `gateway evidence MESSAGE_ID` makes it, anybody can check it."""
 
 
 @app.command("make")

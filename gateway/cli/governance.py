@@ -40,7 +40,7 @@ def key(
     ],
     passphrase_file: Passphrase,
 ) -> None:
-    """Make a governance or publisher key. Keep the file offline; hand out FILE.pub."""
+    """Make a key to govern, publish or break the glass with. Keep the file offline; hand out FILE.pub."""
     from gateway.directory import repository  # noqa: PLC0415 - tuf is loaded where it is used
 
     private, public = people.new_key(file, passphrase_file)

@@ -19,6 +19,7 @@ from gateway.directory.mirror import DirectoryMirror
 from gateway.directory.repository import Repository
 from gateway.errors import StartupError
 from tests.directory.ground import PASSPHRASE, Ground
+from tests.road import metric
 from tests.world import COUNCIL, POLICE, QUICK, SCHOOL, provision, running, until
 
 
@@ -234,6 +235,13 @@ async def test_a_node_takes_its_directory_from_a_repository_and_an_agreement_fro
         ground.change("one")
         await until(source.refresh, "the node has it")
         assert [one.id for one in source.current.document.agreements] == ["one"]
+        # A fortnight before it expires, which is not yet when the directory does, the metric counts down.
+        fortnight = repository.LIFETIMES["timestamp"].total_seconds()
+
+        def counting() -> bool:
+            return fortnight - 3600 < metric(world, SCHOOL, "gateway_directory_expires_seconds") <= fortnight
+
+        await until(counting, "the metric says so")
 
 
 def test_a_key_is_never_overwritten_and_wants_its_passphrase(ground: Ground) -> None:

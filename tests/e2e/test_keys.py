@@ -13,9 +13,10 @@ from gateway import config, provisioning
 from gateway.crypto.key_document import AgencyKeys
 from gateway.directory import file as directory_file
 from gateway.errors import StartupError
-from gateway.messages import AgencyId
+from gateway.messages import AgencyId, Reason
 from gateway.node import now_ms
 from tests.command import app
+from tests.e2e.test_refused import header, post, refused, sealed
 from tests.road import arrived, metric, reached, send, wait_for_arrival
 from tests.world import POLICE, SCHOOL, World, provision, running, until
 
@@ -168,6 +169,9 @@ async def test_a_revoked_key_is_refused_after_one_refresh(tmp_path: Path) -> Non
             return world.nodes[POLICE].parts.find_verify_key(SCHOOL, stolen.signing.kid) is None
 
         await until(unknown, "the police know it is revoked")
+        body = sealed(world, header(), signer=stolen.signing)  # what the thief makes
+        await post(world, body)
+        await refused(world, Reason.UNKNOWN_SENDER)
         message_id = (await send(world.clients[SCHOOL]))["message_id"]
         await wait_for_arrival(world, message_id)
         assert await arrived(world.clients[POLICE], message_id)
