@@ -7,13 +7,13 @@ Where the directory comes from a mirror no node can write to it. What is made he
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from gateway import config, provisioning
 from gateway.crypto.proposal import LONGEST, Kind, Proposal, read_proposal, sign_proposal
 from gateway.directory.changes import Entry, base_of, canonical, current_key, parts
-from gateway.directory.file import with_keys, without_key
+from gateway.directory.file import signed_until, with_keys, without_destroyed, without_key
 from gateway.directory.model import (
     AgencyEntry,
     AgreementEntry,
@@ -24,6 +24,7 @@ from gateway.directory.model import (
 from gateway.directory.opening import open_directory
 from gateway.errors import StartupError
 from gateway.messages import AgencyId, Sector
+from gateway.protocol.deadlines import DAY
 from gateway.store import audit
 from gateway.store.base import Session
 
@@ -52,6 +53,10 @@ class Desk:
             )
         self._signer = signers[0]
 
+    @property
+    def _moment(self) -> datetime:
+        return datetime.fromtimestamp(self._now / 1000, UTC)
+
     def kids(self) -> frozenset[bytes]:
         """The ids of the private keys this node has for the agency."""
         return frozenset(self._store.load(self.agency).dates)
@@ -62,7 +67,7 @@ class Desk:
         return lambda session: audit.record(session, "proposal-made", agency=self.agency, digest=digest)
 
     def rotation(self, lead: int) -> bytes:
-        """New keys, in use `lead` milliseconds from now; the opening keys before them end then.
+        """New keys, in use `lead` milliseconds from now; those before them end, and destroyed ones go.
 
         If keys that are here are not in the published directory, no more are made: it asks for those.
         Raises StartupError.
@@ -73,15 +78,19 @@ class Desk:
             known = provisioning.public_keys(self._store.rotate(self.agency, self._now, self._now + lead))
         starts = datetime.fromtimestamp((self._now + lead) / 1000, UTC)
         late = [key.model_copy(update={"starts": starts}) for key in known]
+        new = [key for key in late if key.public not in listed]
         # With an end, so that governance need not be asked again before the old ones are destroyed.
-        end = provisioning.given_up(self.settings, known) | {
-            key.suite for key in late if key.use == "seal" and key.public not in listed
-        }
-        return self._for_entry(with_keys(self._entry, late, end=end, at=starts))
+        end = provisioning.given_up(self.settings, known) | {key.suite for key in new if key.use == "seal"}
+        entry = without_destroyed(self._entry, {key.public for key in known}, self._moment)
+        if any(key.use == "sign" for key in new):
+            # Nodes sign with the old one until their next look, and what they signed is under way for days.
+            overlap = max(self.settings.times.keys_retire * 1000, DAY)
+            entry = signed_until(entry, starts + timedelta(milliseconds=overlap))
+        return self._for_entry(with_keys(entry, late, end=end, at=starts))
 
     def revocation(self, kid: bytes) -> bytes:
         """Its key with this id revoked, and keys that the directory lacks entered. Raises StartupError."""
-        at = datetime.fromtimestamp(self._now / 1000, UTC)
+        at = self._moment
         keys = provisioning.public_keys(self._store.load(self.agency))
         return self._for_entry(without_key(with_keys(self._entry, keys, at=at), kid, at))
 

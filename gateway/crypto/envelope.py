@@ -104,7 +104,7 @@ def open_envelope(
     except ValueError:  # CborError, or no padding
         raise RefusedByPeer(Reason.MALFORMED) from None
     verify_key = find_verify_key(header.sender, signed.kid)
-    if verify_key is None:
+    if verify_key is None or verify_key.ended(header.created):
         raise RefusedByPeer(Reason.UNKNOWN_SENDER)
     if not signed.verify(verify_key, ENVELOPE_CONTEXT):
         raise RefusedByPeer(Reason.BAD_SIGNATURE)

@@ -159,9 +159,10 @@ class Opener(Protocol):
 class VerifyKey:
     """A public signing key: Ed25519 (RFC 8032), or ECDSA with P-256 and SHA-256 (FIPS 186-5)."""
 
-    def __init__(self, key: Ed25519PublicKey | ec.EllipticCurvePublicKey) -> None:
-        """Raises ValueError for another curve than P-256."""
+    def __init__(self, key: Ed25519PublicKey | ec.EllipticCurvePublicKey, ends: int | None = None) -> None:
+        """`ends`: milliseconds, see `ended`. Raises ValueError for another curve than P-256."""
         self._key = key
+        self._ends = ends
         if isinstance(key, Ed25519PublicKey):
             self.suite = SUITE_ED25519
             self.public_bytes = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -175,14 +176,19 @@ class VerifyKey:
         self.alg = SIGNING_SUITES[self.suite]
 
     @classmethod
-    def from_public(cls, data: bytes) -> VerifyKey:
+    def from_public(cls, data: bytes, ends: int | None = None) -> VerifyKey:
         """From 32 bytes (Ed25519) or an uncompressed point of 65 (P-256): the length says which.
 
         Raises ValueError.
         """
-        if len(data) == _POINT:
-            return cls(_point(data))
-        return cls(edwards(data))
+        return cls(_point(data) if len(data) == _POINT else edwards(data), ends)
+
+    def ended(self, at: int) -> bool:
+        """Whether it signs nothing any more that says it was made then, in milliseconds.
+
+        Of a key that was destroyed a copy may be about: whoever has it can only speak of the past.
+        """
+        return self._ends is not None and at >= self._ends
 
     @property
     def spki(self) -> bytes:

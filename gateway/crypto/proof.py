@@ -72,7 +72,7 @@ def verify_receipt(data: bytes, find_verify_key: FindVerifyKey) -> Receipt:
     if not may_state:
         raise ReceiptInvalid(WRONG_ISSUER)
     key = find_verify_key(receipt.issuer, signed.kid)
-    if key is None:
+    if key is None or key.ended(receipt.at):
         raise ReceiptInvalid(UNKNOWN_KEY)
     if not signed.verify(key, RECEIPT_CONTEXT):
         raise ReceiptInvalid(BAD_SIGNATURE)

@@ -154,6 +154,29 @@ def ended(keys: Iterable[KeyEntry], suites: Collection[str], at: datetime) -> It
         yield key if over else key.model_copy(update={"ends": at})
 
 
+def signed_until(entry: AgencyEntry, at: datetime) -> AgencyEntry:
+    """An entry whose signing keys end at `at`, if not before."""
+
+    def change(key: KeyEntry) -> KeyEntry:
+        over = key.use != "sign" or (key.ends is not None and key.ends <= at)
+        return key if over else key.model_copy(update={"ends": at})
+
+    return entry.model_copy(update={"keys": tuple(map(change, entry.keys))})
+
+
+def without_destroyed(entry: AgencyEntry, held: Collection[str], now: datetime) -> AgencyEntry:
+    """An entry without opening keys that ended, and of which its node does not hold the secret any more.
+
+    Nothing is checked with them, and they are large. Revoked ones stay: they must not be asked for again.
+    """
+
+    def stays(key: KeyEntry) -> bool:
+        over = key.ends is not None and key.ends <= now
+        return key.use != "seal" or key.revoked is not None or key.public in held or not over
+
+    return entry.model_copy(update={"keys": tuple(filter(stays, entry.keys))})
+
+
 def revoke_key(path: Path, agency: AgencyId, kid: bytes, now: datetime) -> None:
     """Mark a key as not to be trusted. Raises StartupError for an unknown one, or the last of its use."""
     _edit_entry(path, agency, lambda entry: without_key(entry, kid, now))

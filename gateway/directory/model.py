@@ -105,7 +105,8 @@ class AgencyEntry(_Part):
     id: Id
     name: Short
     sector: Sector
-    keys: Annotated[tuple[KeyEntry, ...], Field(max_length=50)]
+    keys: Annotated[tuple[KeyEntry, ...], Field(max_length=1000)]
+    """Of signing keys all that ever were, so that old receipts verify: one more with each rotation."""
     accepts: Annotated[tuple[AcceptsEntry, ...], Field(max_length=50)] = ()
 
 
@@ -223,7 +224,7 @@ class Directory:
         """Take in a key; its id (empty: an audit key), or None when it does not fit. Raises ValueError."""
         starts, ends = to_ms(key.starts), to_ms(key.ends) if key.ends else NEVER
         if key.use == "sign" and key.suite in SIGNING_SUITES:
-            verify = VerifyKey.from_public(key.public_bytes)
+            verify = VerifyKey.from_public(key.public_bytes, ends)
             if key.revoked:
                 self._revoked[agency, verify.kid] = verify
             else:

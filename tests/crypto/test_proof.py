@@ -78,6 +78,17 @@ def test_every_reason_and_time_can_be_stated(reason: Reason, at: int) -> None:
     assert len(signed) < MAX_RECEIPT
 
 
+def test_a_key_that_ended_states_nothing_about_a_time_after_that() -> None:
+    stated = receipt(Stage.RECEIVED, RECIPIENT)
+    signed = proof.sign_receipt(stated, KEYS[RECIPIENT])
+    public = KEYS[RECIPIENT].public.public_bytes
+    ended = VerifyKey.from_public(public, ends=stated.at + 1)
+    assert proof.verify_receipt(signed, lambda _, kid: ended) == stated
+    ended = VerifyKey.from_public(public, ends=stated.at)
+    with pytest.raises(ReceiptInvalid, match=proof.UNKNOWN_KEY):
+        proof.verify_receipt(signed, lambda _, kid: ended)
+
+
 @pytest.mark.parametrize("groups", range(1, len(views.GROUPS) + 1))
 def test_a_view_of_any_width_can_be_stated(groups: int) -> None:
     stated = replace(receipt(Stage.ACCEPTED, SENDER), view=tuple(views.GROUPS)[:groups])

@@ -21,6 +21,7 @@ from gateway.directory.model import AgencyEntry
 from gateway.directory.repository import Repository
 from gateway.errors import StartupError
 from gateway.messages import AgencyId
+from gateway.node import now_ms
 from tests.command import app, typed
 from tests.directory.ground import PASSPHRASE, Ground
 from tests.road import send, wait_for_arrival
@@ -148,6 +149,26 @@ def test_a_rotation_ends_keys_of_suites_that_the_settings_gave_up(ground: Ground
     old, new = (key for key in entry(ground, SCHOOL).keys if key.use == "seal")
     assert (old.suite, new.suite) == ("HPKE-9-KE", "HPKE-7-KE")
     assert old.ends == new.starts > repository.now()
+
+
+def test_old_signing_keys_end_and_destroyed_opening_keys_go(ground: Ground) -> None:
+    """Or a copy of one could speak for ever, and the entry would outgrow a proposal."""
+    store = config.load(ground.folder / SCHOOL).key_store()
+    first = store.load(SCHOOL)
+    ground.propose(rotated(ground))
+    ground.sign_and_publish("ann", "bob")
+    signing = [key for key in entry(ground, SCHOOL).keys if key.use == "sign"]
+    assert [key.ends for key in signing] == [signing[1].starts + timedelta(days=31), None]
+    seals = [key.kid for key in entry(ground, SCHOOL).keys if key.use == "seal"]
+    ground.propose(rotated(ground))
+    ground.sign_and_publish("ann", "bob")
+    assert [key.kid for key in entry(ground, SCHOOL).keys if key.use == "seal"][:2] == seals, "still here"
+    store.destroy(SCHOOL, first.current_opening.kid, now_ms())
+    ground.propose(rotated(ground))
+    ground.sign_and_publish("ann", "bob")
+    assert first.current_opening.kid not in [key.kid for key in entry(ground, SCHOOL).keys]
+    assert first.signing.kid in [key.kid for key in entry(ground, SCHOOL).keys], "what it signed verifies"
+    assert "it holds" in ground.typed("verify", ground.repo)
 
 
 def test_a_rotation_that_was_not_published_is_proposed_again_without_new_keys(ground: Ground) -> None:

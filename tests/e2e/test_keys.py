@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.road import arrived, metric, reached, send, wait_for_arrival
 from tests.world import POLICE, SCHOOL, World, provision, running, until
 
 LEAD = 700
+HOUR = 3_600_000
 
 
 def world_of(tmp_path: Path) -> World:
@@ -181,6 +183,27 @@ async def test_a_revoked_key_is_refused_after_one_refresh(tmp_path: Path) -> Non
         assert found.kid != stolen.current_opening.kid
 
 
+async def test_a_copy_of_a_destroyed_signing_key_says_nothing_new(tmp_path: Path) -> None:
+    async with running(world_of(tmp_path)) as world:
+        copied = keys_of(world, SCHOOL)
+        before = header()
+        await rotate(world, SCHOOL)
+        ended = now_ms() + 2000
+        when = datetime.fromtimestamp(ended / 1000, UTC)
+        # As destroying it does: what it signed before still counts.
+        await asyncio.to_thread(directory_file.end_key, world.directory, SCHOOL, copied.signing.kid, when)
+
+        def known() -> bool:
+            key = world.nodes[POLICE].parts.find_verify_key(SCHOOL, copied.signing.kid)
+            return key is not None and key.ended(ended)
+
+        await until(known, "the police know when it ended")
+        await post(world, sealed(world, header(created=ended, expires=ended + HOUR), signer=copied.signing))
+        await refused(world, Reason.UNKNOWN_SENDER)
+        await post(world, sealed(world, before, signer=copied.signing))
+        await wait_for_arrival(world, before.message_id)
+
+
 async def test_a_damaged_key_file_changes_nothing_in_a_running_node(tmp_path: Path) -> None:
     async with running(world_of(tmp_path)) as world:
         before = keys_of(world, SCHOOL).signing.kid
@@ -188,6 +211,15 @@ async def test_a_damaged_key_file_changes_nothing_in_a_running_node(tmp_path: Pa
         await asyncio.sleep(0.3)
         assert keys_of(world, SCHOOL).signing.kid == before
         await wait_for_arrival(world, (await send(world.clients[SCHOOL]))["message_id"])
+
+
+def test_years_of_rotations_fit(tmp_path: Path) -> None:
+    world_of(tmp_path)
+    settings, now = config.load(tmp_path / SCHOOL), now_ms()
+    for month in range(60):
+        provisioning.rotate(settings, SCHOOL, 0, now + month * 1000)
+    listed = directory_file.load(tmp_path / "directory.json").document.agencies[0].keys
+    assert len(listed) == 2 * 61 + 1
 
 
 def test_the_last_key_of_its_use_cannot_be_revoked(tmp_path: Path) -> None:
