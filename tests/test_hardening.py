@@ -242,6 +242,20 @@ def test_no_command_takes_a_secret_as_an_argument() -> None:
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ("broker", "dead-letters", "--url"),
+        ("demo", "--broker"),
+        (*"init node --agency a --name A --sector police --directory d".split(), "--broker"),
+    ],
+)
+def test_no_url_in_an_argument_has_a_password(command: tuple[str, ...]) -> None:
+    done = typed(*command, "amqp://gateway:secret@127.0.0.1/")
+    assert isinstance(done.exception, StartupError)
+    assert re.fullmatch(r"--(url|broker) takes no password, .* use --\S*password-file", str(done.exception))
+
+
+@pytest.mark.parametrize(
     ("url", "good"),
     [
         ("postgresql://gateway@127.0.0.1/gateway", True),

@@ -139,7 +139,7 @@ def broker_dead_letters(
     What a node refused is in its own list as well: `gateway dead-letters`. The account gateway-operator may
     do both, look and replay.
     """
-    full, tls = _login(url, password_file, ca)
+    full, tls = login(url, password_file, ca)
     if replay:
         if not _run(graveyard.send_again(full, tls, replay, limit=limit)):
             fail(f"there is no such envelope among the oldest {limit} dead letters", Exit.REFUSED)
@@ -163,23 +163,26 @@ def broker_dead_letters(
         typer.echo("  ".join(str(value) for value in row.values()))
 
 
-def _login(url: str, password_file: Path | None, ca: Path | None) -> tuple[str, ssl.SSLContext | None]:
-    """The URL with its password, and how to speak TLS. Raises StartupError."""
-    need_tls("--url", url)
+def login(
+    url: str, password_file: Path | None, ca: Path | None, *, option: str = "--url"
+) -> tuple[str, ssl.SSLContext | None]:
+    """The URL that an option gives, with its password, and how to speak TLS. Raises StartupError."""
+    need_tls(option, url)
     try:
         parts = url_parts(url)
     except ValueError as error:
-        raise StartupError(f"--url is {error}") from None
+        raise StartupError(f"{option} is {error}") from None
     if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
-        raise StartupError("--url must begin with amqp:// or amqps://, and name the broker")
+        raise StartupError(f"{option} must begin with amqp:// or amqps://, and name the broker")
     if parts.password:
-        raise StartupError("--url takes no password, others could see it: use --password-file")
+        more = "--password-file" if option == "--url" else f"{option}-password-file"
+        raise StartupError(f"{option} takes no password, others could see it: use {more}")
     full = with_password(url, password_file) if password_file else url
     return full, broker_context(ca) if parts.scheme == "amqps" else None
 
 
 def _declare(directory: Path, url: str, password_file: Path | None, ca: Path | None) -> None:
-    full, tls = _login(url, password_file, ca)
+    full, tls = login(url, password_file, ca)
     agencies = sorted(directory_file.load(directory).agencies)
     _run(topology.declare(full, agencies, tls=tls))
     typer.echo(f"queues of {len(agencies)} agencies are declared.")

@@ -64,9 +64,12 @@ def demo(
     broker: Annotated[
         str,
         typer.Option(
-            help="Use this RabbitMQ (amqp://user:password@host/vhost) instead of the embedded spool."
+            help="Use this RabbitMQ (amqp://user@host/vhost, as guest without a user) instead of the spool."
         ),
     ] = "",
+    broker_password_file: Annotated[
+        Path | None, typer.Option(help="File that holds the broker password, unless it is guest's.")
+    ] = None,
     shared: Annotated[
         Path, typer.Option(help="Folder with NHS England's own examples, used in addition when it exists.")
     ] = Path("../shared/data"),
@@ -77,8 +80,11 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Watch real referrals cross between five agencies: sealed, delivered, declined, refused, receipted."""
+    from gateway.cli.broker import login  # noqa: PLC0415 - most demos have no broker
     from gateway.demo import run_demo  # noqa: PLC0415
 
+    if broker:
+        broker, _ = login(broker, broker_password_file, None, option="--broker")
     summary = asyncio.run(run_demo(broker=broker, shared=shared, quiet=as_json, keep=keep))
     if as_json:
         typer.echo(summary.to_json())
