@@ -246,7 +246,7 @@ def test_no_command_takes_a_secret_as_an_argument() -> None:
     [
         ("broker", "dead-letters", "--url"),
         ("demo", "--broker"),
-        (*"init node --agency a --name A --sector police --directory d".split(), "--broker"),
+        ("init", "a", "--agency", "a", "--name", "A", "--sector", "police", "--directory", "d", "--broker"),
     ],
 )
 def test_no_url_in_an_argument_has_a_password(command: tuple[str, ...]) -> None:
