@@ -81,7 +81,7 @@ def request(
         break_glass.ask(session, asked, reason, message)
         return found
 
-    found = _refusing(settings, job)
+    found = _refusing(settings, job, asked, message)
     people.new_request(file, approve(asked, key))
     typer.echo(
         f"{file}: asked as {_role(found, key.kid)}; {found.rule.threshold} of {_names(found)} must approve"
@@ -156,7 +156,10 @@ def open_(
     handle = _reserve(out)  # before the record: a file that cannot be written is found out first
     try:
         opening = _refusing(
-            settings, lambda s: break_glass.record(s, directory, keys, message, approvals, now)
+            settings,
+            lambda s: break_glass.record(s, directory, keys, message, approvals, now),
+            asked,
+            message,
         )
     except BaseException:
         handle.close()
@@ -208,11 +211,12 @@ def _reserve(out: Path) -> IO[bytes]:
         raise StartupError(f"cannot write {out}: {error.strerror}") from None
 
 
-def _refusing(settings: Settings, job: Callable[[Session], T]) -> T:
-    """One transaction in the node's database, also while the node runs; a refusal is one line."""
+def _refusing(settings: Settings, job: Callable[[Session], T], asked: Request, message: MessageId) -> T:
+    """One transaction in the node's database, also while it runs; a refusal is one line, and entered."""
     try:
         return in_database(settings.database(), job)
     except (CannotOpen, ApprovalInvalid) as error:
+        in_database(settings.database(), lambda s: break_glass.refuse(s, asked, message))
         fail(str(error), Exit.REFUSED)
 
 

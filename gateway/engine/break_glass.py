@@ -98,6 +98,17 @@ def ask(session: Session, request: Request, reason: Emergency, message_id: Messa
     )
 
 
+def refuse(session: Session, request: Request, message_id: MessageId) -> None:
+    """Enter in the audit log that asking for an opening, or the opening itself, was refused."""
+    audit.record(
+        session,
+        "break-glass-refused",
+        agency=request.agency,
+        message_id=message_id,
+        request=request.request_id,
+    )
+
+
 def record(
     session: Session,
     directory: Directory,

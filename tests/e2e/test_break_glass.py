@@ -290,7 +290,7 @@ async def test_a_restored_sender_learns_of_openings_again_however_many_there_wer
     assert await told() == 7, "as many as one answer takes, beside `received`"
 
 
-async def test_what_opens_nothing_leaves_no_record_and_no_file(world: World, people: People) -> None:
+async def test_what_opens_nothing_is_no_opening_on_record(world: World, people: People) -> None:
     message_id, other = await waits(world), await waits(world)
     out = people.folder / "out.zip"
 
@@ -325,8 +325,9 @@ async def test_what_opens_nothing_leaves_no_record_and_no_file(world: World, peo
     await world.clients[POLICE].ack([message_id])
     await refused(late, "no such message waiting")
     assert not await notices(world, message_id)
-    kinds = {one["kind"] for one in entries(world, POLICE, message_id)}
-    assert not kinds & {"break-glass-opened", "approval-given"}
+    kinds = [one["kind"] for one in entries(world, POLICE, message_id)]
+    assert not {*kinds} & {"break-glass-opened", "approval-given"}
+    assert kinds.count("break-glass-refused") == 6, "whoever tries is on record, too"
 
 
 async def test_without_a_section_in_the_agreement_nothing_opens(world: World, people: People) -> None:
