@@ -18,12 +18,13 @@ from functools import partial
 from gateway import schemas
 from gateway.adapters import strict_json
 from gateway.adapters.base import AdapterError
-from gateway.crypto import chunks, content, envelope, proof
+from gateway.crypto import chunks, content, proof
 from gateway.crypto.envelope import Opened
 from gateway.engine import sharing
 from gateway.engine.attachments import open_attachment
 from gateway.engine.parts import Parts
 from gateway.engine.receipting import ReceiptSender, receipt_for
+from gateway.engine.unsealing import Unsealer
 from gateway.engine.watch import DirectoryWatch
 from gateway.errors import RefusedByPeer, Unavailable
 from gateway.messages import AgencyId, Content, EnvelopeId, Header, Reason, Stage
@@ -57,7 +58,7 @@ class Arrivals:
         watch: DirectoryWatch,
     ) -> None:
         self._parts = parts
-        self._watch = watch
+        self._unsealer = Unsealer(parts, watch)
         self._sender = sender
         self._notes = notes
         self._on_message = on_message
@@ -115,7 +116,7 @@ class Arrivals:
             if sealed.lane is Lane.MESSAGES and chunks.is_chunk(sealed.body):
                 await self._take_chunk(sealed)
                 return None
-            opened = await self._open_known(sealed)
+            opened = await self._unsealer.open(sealed)
             if sealed.lane is Lane.RECEIPTS:
                 await self._take_note(opened)
                 return None
@@ -128,50 +129,6 @@ class Arrivals:
             return await self._refuse_known(
                 sealed, refusal.header, digest, refusal.reason, redelivered=redelivered
             )
-
-    async def _open_known(self, sealed: Sealed) -> Opened:
-        """Decrypt and authenticate, with the newest directory if need be.
-
-        Raises RefusedByPeer, and Unavailable as `_open_ours` does.
-        """
-        try:
-            return await self._open_ours(sealed)
-        except RefusedByPeer as refusal:
-            if refusal.reason is not Reason.UNKNOWN_SENDER:
-                raise
-        await self._watch.look_again()
-        return self._open(sealed)
-
-    async def _open_ours(self, sealed: Sealed) -> Opened:
-        """Decrypt and authenticate, with the newest of our own keys if need be.
-
-        Raises RefusedByPeer; Unavailable while the key may be one of ours that cannot be read now.
-        """
-        try:
-            return self._open(sealed)
-        except RefusedByPeer as refusal:
-            if refusal.reason is not Reason.UNKNOWN_KEY:
-                raise
-        # A rotation writes the key file, then the directory: its sender may have looked before we did.
-        await self._watch.look_at_keys()
-        try:
-            return self._open(sealed)
-        except RefusedByPeer as refusal:
-            if refusal.reason is Reason.UNKNOWN_KEY and self._parts.keys.is_stale(sealed.recipient):
-                raise Unavailable("key-token-unavailable") from None
-            raise
-
-    def _open(self, sealed: Sealed) -> Opened:
-        """Decrypt and authenticate. Raises RefusedByPeer."""
-        started = time.perf_counter()
-        opened = envelope.open_envelope(
-            sealed.body,
-            recipient=sealed.recipient,
-            keys=self._parts.keys[sealed.recipient].opening,
-            find_verify_key=self._parts.find_verify_key,
-        )
-        self._parts.metrics.step("open", time.perf_counter() - started)
-        return opened
 
     async def _take_note(self, opened: Opened) -> None:
         parts, header, now = self._parts, opened.header, self._parts.now()
@@ -307,7 +264,7 @@ class Arrivals:
         if found is None or found.body is None or found.held.stage != inbox.WAITING:
             return
         header = found.held.header
-        opened = await self._open_known(
+        opened = await self._unsealer.open(
             Sealed(envelope_id, agency, Lane.MESSAGES, header.expires, found.body),
         )
         stage, reason = Stage.RECEIVED, None

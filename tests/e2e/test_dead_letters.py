@@ -40,15 +40,15 @@ async def listed(world: World) -> list[dict[str, Any]]:
 async def test_a_message_the_node_failed_on_is_set_aside_and_replayed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arrivals = world.nodes[POLICE]._arrivals
-    opening = arrivals._open
+    unsealer = world.nodes[POLICE]._arrivals._unsealer
+    opening = unsealer._open
 
     def broken(sealed: Sealed) -> Any:
         if sealed.lane is Lane.MESSAGES:
             raise RuntimeError("a defect nobody foresaw")
         return opening(sealed)
 
-    monkeypatch.setattr(arrivals, "_open", broken)
+    monkeypatch.setattr(unsealer, "_open", broken)
     message_id = (await send(world.clients[SCHOOL]))["message_id"]
     await until(lambda: metric(world, POLICE, "gateway_dead_letters") == 1, "it is set aside")
     (letter,) = await listed(world)
