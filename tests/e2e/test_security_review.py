@@ -45,7 +45,7 @@ def test_an_hour_on_the_demo(tmp_path: Path) -> None:
         "of northtown-housing is destroyed",
         "Signature Verified Successfully",
         "FORK: contradicts",
-        "housing.zip: a receipt does not verify",
+        "INVALID  the directory lists no such key of the issuer",
         "a checkpoint that was kept elsewhere has",
         "approved by inspector, lead",
     ):

@@ -232,7 +232,7 @@ async def test_a_referral_of_our_own_api_is_shown_under_its_workflow(world: Mesh
 
 
 async def test_a_format_is_handed_over_as_it_was_sent_or_written_by_its_adapter(world: MeshWorld) -> None:
-    folder = Path(config.__file__).parent / "adapters" / "examples" / "fhir-bars"
+    folder = Path(config.__file__).parents[1] / "adapters" / "examples" / "fhir-bars"
     body = (folder / "ed-to-childrens-social-care.json").read_bytes()
     as_sent = await world.accepted(body, workflow="TEST_FHIR")
     written = await over_own_api(world, referral(attachments=[]), lawful_basis="vital-interests")
