@@ -164,7 +164,9 @@ def test_a_publisher_whose_key_is_lost_or_stolen_is_replaced(ground: Ground) -> 
         ground.typed("sign", ground.repo, *ground.by(name))
     ground.typed("publish", ground.repo, *ground.by("pub"), fails="not the publisher's key")
     ground.typed("publish", ground.repo, *ground.by("dan"))
-    assert mirror.refresh()
+    mirror.refresh()
+    followed = (ground.folder / "cache" / "timestamp.json").read_bytes()
+    assert followed == (ground.repo / "metadata" / "timestamp.json").read_bytes()
     ground.typed("publish", ground.repo, *ground.by("pub"), fails="not the publisher's key")
     assert ground.refused == 0
     assert set(ground.mirror(cache="another").current.agencies) == {SCHOOL, POLICE, COUNCIL}
