@@ -83,8 +83,8 @@ class Desk:
         end = provisioning.given_up(self.settings, known) | {key.suite for key in new if key.use == "seal"}
         entry = without_destroyed(self._entry, {key.public for key in known}, self._moment)
         if any(key.use == "sign" for key in new):
-            # Nodes sign with the old one until their next look, and what they signed is under way for days.
-            overlap = max(self.settings.times.keys_retire * 1000, DAY)
+            # The old one signs until the proposal is granted, perhaps when it has almost run out, and seen.
+            overlap = max(self.settings.times.keys_retire * 1000, LONGEST + DAY)
             entry = signed_until(entry, starts + timedelta(milliseconds=overlap))
         return self._for_entry(with_keys(entry, late, end=end, at=starts))
 

@@ -153,6 +153,9 @@ def test_a_rotation_ends_keys_of_suites_that_the_settings_gave_up(ground: Ground
 
 def test_old_signing_keys_end_and_destroyed_opening_keys_go(ground: Ground) -> None:
     """Or a copy of one could speak for ever, and the entry would outgrow a proposal."""
+    file = ground.folder / SCHOOL / config.FILE_NAME
+    # Short, and yet: a proposal may be granted 30 days after the new key was to begin.
+    file.write_text(file.read_text("utf-8") + "\n[times]\nkeys_retire = 1\n", "utf-8")
     store = config.load(ground.folder / SCHOOL).key_store()
     first = store.load(SCHOOL)
     ground.propose(rotated(ground))
