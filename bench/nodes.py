@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 import psutil
 
+from bench.ports import free_port
 from gateway import config
 from gateway.http import auth
 from gateway.http.ports import Permission
@@ -167,12 +168,3 @@ def _until_ready(node: BenchNode) -> None:
         except OSError:
             time.sleep(0.1)
     raise SystemExit("a node was not ready within a minute")
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on just now."""
-    import socket  # noqa: PLC0415
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

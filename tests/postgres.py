@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,8 @@ from uuid import uuid4
 
 import psutil
 import psycopg
+
+from bench.ports import free_port
 
 START_TIMEOUT = 60.0
 """Seconds."""
@@ -41,7 +42,7 @@ class PostgresServer:
         self._user = _user()
         if self._user is not None:
             shutil.chown(self.folder, self._user)
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._run("initdb", "--username=gateway", "--auth=trust", "--encoding=UTF8", "--locale=C")
 
@@ -141,9 +142,3 @@ def _user() -> str | None:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
+from bench.ports import free_port
+
 SCRIPTS = Path(os.environ.get("RABBITMQ_SERVER", "/usr/lib/rabbitmq/bin/rabbitmq-server")).parent
 """As root the wrapper in /usr/sbin would change to the user rabbitmq."""
 START_TIMEOUT = 90.0
@@ -40,7 +42,7 @@ class RabbitNode:
         # A short path: Erlang's limits on node names and sockets are old.
         self.folder = Path(tempfile.mkdtemp(prefix="rmq-"))
         self.name = f"rmq{uuid4().hex[:8]}@localhost"
-        self.port, self.management_port, self._dist, self._epmd = _free_ports(4)
+        self.port, self.management_port, self._dist, self._epmd = (free_port() for _ in range(4))
         self._own_epmd = self._epmd
         self._process: subprocess.Popen[bytes] | None = None
         (self.folder / "rabbitmq.conf").write_text(self._plain() if tls is None else self._deployed(tls))
@@ -200,13 +202,3 @@ def cluster(tls: Path, size: int = 3) -> list[RabbitNode]:
         cookie.write_text("one-secret-for-all-of-them")
         cookie.chmod(0o400)
     return nodes
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.ports import free_port
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -24,12 +26,6 @@ def commands(step: str) -> list[str]:
     blocks = re.match(r"(?:```sh\n.*?```\n)+", after, re.DOTALL)
     assert blocks, step
     return re.findall(r"```sh\n(.*?)```", blocks[0], re.DOTALL)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Terminal:

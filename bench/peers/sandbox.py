@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 
-from bench.nodes import free_port
 from bench.peers.bare import Bare
+from bench.ports import free_port
 
 ROUND = 256
 """Messages between two resets: for each request the sandbox looks through all it holds; this spares it."""

@@ -257,7 +257,12 @@ async def test_a_log_that_lacks_entries_is_an_alarm_and_stops_no_message(world: 
 
 
 async def test_a_transition_that_is_undone_leaves_no_entry(world: World) -> None:
-    before = len(entries(world))
+    def receipts() -> int:
+        # A node that starts enters its files one by one: the others' number still grows.
+        return [one["kind"] for one in entries(world)].count("receipt")
+
+    await delivered(world)
+    before = receipts()
 
     def job(session: Any) -> None:
         audit.record(session, "receipt")
@@ -265,7 +270,7 @@ async def test_a_transition_that_is_undone_leaves_no_entry(world: World) -> None
 
     with pytest.raises(KeyError):
         await world.nodes[SCHOOL].parts.store.write(job)
-    assert len(entries(world)) == before
+    assert receipts() == before > 0
 
 
 async def kept(world: World, keeper: AgencyId) -> list[tuple[AgencyId, Checkpoint, bool]]:

@@ -18,7 +18,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 from standardwebhooks.webhooks import Webhook
 
-from bench.nodes import RECIPIENT, SENDER, BenchNode, free_port, provision_pair, restart, start, start_twin
+from bench.nodes import RECIPIENT, SENDER, BenchNode, provision_pair, restart, start, start_twin
+from bench.ports import free_port
 from gateway import config
 from gateway.errors import StartupError
 from gateway.http.client import Client, File

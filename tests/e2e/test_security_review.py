@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_readme import free_port
+from bench.ports import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "security-review.md"
 AT_THE_END = "trap 'kill $(jobs -p) 2> out.txt || true' EXIT\n"

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.nodes import RECIPIENT, SENDER, free_port, provision_pair, start
+from bench.nodes import RECIPIENT, SENDER, provision_pair, start
+from bench.ports import free_port
 from gateway import config
 from gateway.http import auth
 from gateway.http.client import Client
