@@ -113,6 +113,22 @@ def check_destroyable(settings: Settings, agency: AgencyId, kid: bytes, now: int
     return row
 
 
+def check_let_go(session: Session, settings: Settings, row: KeyRow, now: int) -> None:
+    """Raises StartupError when peers may have sealed to this key lately, as far as the node has seen.
+
+    The dates in a mirror's directory do not tell since when they stand there: a proposal may be granted weeks
+    after those it holds.
+    """
+    if row.use != "seal" or row.state is not KeyState.RETIRED or not settings.node.directory_mirror:
+        return
+    since, overlap = key_usage.let_go(session, row.agency, row.kid), settings.times.keys_retire * 1000
+    if since is None or now < since + overlap:
+        raise StartupError(
+            "the node has had a directory by which peers no longer seal to this key for less than"
+            " times.keys_retire: what is on its way to it would be lost"
+        )
+
+
 def _is_listed(directory: Directory, agency: AgencyId, kid: bytes, now: int) -> bool:
     moment = datetime.fromtimestamp(now / 1000, UTC)
     entries = [key for entry in directory.document.agencies if entry.id == agency for key in entry.keys]
@@ -159,7 +175,8 @@ def destroy(settings: Settings, judged: Judged, database: Database, now: int) ->
     agency, kid = request.agency, request.subject
     begun = database(lambda s: _state(s, request)) == _BEGUN
     if not begun:
-        check_destroyable(settings, agency, kid, now)
+        row = check_destroyable(settings, agency, kid, now)
+        database(lambda s: check_let_go(s, settings, row, now))
 
     ring = KeyRing(settings.key_store(), [agency])
     ring.choose(open_directory(settings.directory()).current, now)

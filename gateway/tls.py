@@ -2,8 +2,7 @@
 
 Towards the broker, which is ours, TLS 1.3 or nothing. Towards systems that are not all ours to renew, 1.2 is
 allowed as well. Certificates and names are always checked; cipher suites are OpenSSL's choice, which follows
-RFC 9325. The database's TLS is libpq's (`sslmode` in its URL), and the directory's mirror, which is not
-believed in any case, is fetched by urllib3 with TLS 1.2 or later.
+RFC 9325. The database's TLS alone is not made here: libpq makes its own (`sslmode` in its URL).
 """
 
 from __future__ import annotations
@@ -31,7 +30,11 @@ def broker_context(
 
 
 def web_context(ca_file: Path | None = None) -> ssl.SSLContext:
-    """How we connect to an agency's server, or a person's command to a node. Raises StartupError."""
+    """How we connect to an agency's server, a directory's mirror, or from a person's command to a node.
+
+    Without `ca_file` the machine's own authorities are trusted, or those in the file that SSL_CERT_FILE
+    names. Raises StartupError.
+    """
     context = _trusting(ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -52,7 +52,8 @@ def destroy(
     """Ask to destroy a retired or revoked key: what was sealed to it never opens again. Another confirms."""
     settings, now = config.load(node), _now()
     agency, wanted = keycare.owner_of(settings, kid)
-    keycare.check_destroyable(settings, agency, wanted, now)
+    row = keycare.check_destroyable(settings, agency, wanted, now)
+    in_database(settings.database(), lambda s: keycare.check_let_go(s, settings, row, now))
     if not with_messages:
         in_database(settings.database(), lambda s: keycare.check_waiting(s, agency, wanted))
     action = keycare.DESTROY_WITH_MESSAGES if with_messages else keycare.DESTROY

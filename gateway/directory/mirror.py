@@ -14,11 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-import urllib3
 from tuf.api.exceptions import (
     DownloadError,
     DownloadHTTPError,
@@ -26,16 +28,23 @@ from tuf.api.exceptions import (
     RepositoryError,
     SlowRetrievalError,
 )
-from tuf.ngclient import FetcherInterface, Updater, Urllib3Fetcher
+from tuf.ngclient import FetcherInterface, Updater
+from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Timeout
+from urllib3.exceptions import HTTPError
 
+from gateway import __version__
 from gateway.directory.model import LARGEST, Directory, DirectoryInvalid, parse
 from gateway.directory.stored import METADATA, TARGET, TARGETS
 from gateway.errors import StartupError
+from gateway.tls import web_context
 
 PATIENCE: Final = 20.0
 """Seconds to wait for what the mirror says; what it says later is taken at the next look."""
 LONGEST: Final = 300.0
 """Seconds until a download is given up that comes in drips."""
+_GAP: Final = 30.0
+"""Seconds until a server that says nothing is given up."""
+_WHO_ASKS: Final = {"User-Agent": f"referral-gateway/{__version__}"}
 _PIECE: Final = 64 * 1024
 GOOD: Final = "good.json"
 """When the last good copy expires, beside that copy."""
@@ -137,7 +146,7 @@ class DirectoryMirror:
             self._url(METADATA),
             str(self._cache),
             self._url(TARGETS),
-            _Folder() if "://" not in self._mirror else _Web(),
+            _Folder() if "://" not in self._mirror else _Web(self._mirror),
             bootstrap=self._root,
         )
         updater.refresh()
@@ -181,21 +190,33 @@ class DirectoryMirror:
         return directory
 
 
-class _Web(Urllib3Fetcher):
-    """A mirror that is a web server. Its certificate is checked against the machine's authorities."""
+class _Web(FetcherInterface):
+    """A mirror that is a web server, behind the proxy that the environment names, if it names one."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, url: str) -> None:
         self._until = time.monotonic() + LONGEST
+        where = urlsplit(url)
+        proxy = None if proxy_bypass(where.netloc) else getproxies().get(where.scheme)
+        make = partial(ProxyManager, proxy) if proxy else PoolManager
+        self._pool = make(ssl_context=web_context())
 
-    def _chunks(self, response: Any) -> Iterator[bytes]:
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        response = self._pool.request(
+            "GET", url, preload_content=False, timeout=Timeout(_GAP), headers=_WHO_ASKS
+        )
+        if response.status != HTTPStatus.OK:
+            response.close()
+            raise DownloadHTTPError("not there", response.status)
+        return self._chunks(response)
+
+    def _chunks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
         try:
             # What has come so far, not as much as was asked for: else a drip is never looked at.
             while data := response.read1(_PIECE):
                 if time.monotonic() > self._until:
                     raise SlowRetrievalError("not in time")
                 yield data
-        except urllib3.exceptions.HTTPError as error:
+        except HTTPError as error:
             raise DownloadError("the answer broke off") from error
         finally:
             response.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.crypto.key_rows import KeyRow, due, rows
 from gateway.engine.parts import Parts
 from gateway.messages import AgencyId
-from gateway.store import audit
+from gateway.store import audit, key_usage
 from gateway.store.base import Session
 
 _FACT = "key/"
@@ -17,7 +17,7 @@ class KeyLives:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._entered: dict[tuple[AgencyId, bytes], str] = {}
+        self._entered: dict[tuple[AgencyId, bytes], tuple[str, bool | None]] = {}
 
     async def look(self) -> None:
         """Enter what changed since the last look. Raises Unavailable."""
@@ -30,15 +30,26 @@ class KeyLives:
             some = rows(keys, rules.opening_suites, now, rules.keys_retire, revoked)
             parts.metrics.keys_due(agency, [what for _, what in due(some, now, rules.keys_epoch)])
             found += some
-        states = {(row.agency, row.kid): str(row.state) for row in found}
+        states = {(row.agency, row.kid): (str(row.state), self._is_listed(row, now)) for row in found}
         changed = states.items() - self._entered.items()
         if changed:
-            await parts.store.write(lambda s: _enter(s, sorted(changed)))
+            await parts.store.write(lambda s: _enter(s, sorted(changed), now))
             self._entered = states
 
+    def _is_listed(self, row: KeyRow, now: int) -> bool | None:
+        """Whether peers seal to this key, by the directory we have. None for a key to sign with."""
+        if row.use != "seal":
+            return None
+        key = self._parts.directory.sealing_key(row.agency, now, [row.suite])
+        return key is not None and key.kid == row.kid
 
-def _enter(session: Session, states: list[tuple[tuple[AgencyId, bytes], str]]) -> None:
-    for (agency, kid), state in states:
+
+def _enter(
+    session: Session, states: list[tuple[tuple[AgencyId, bytes], tuple[str, bool | None]]], now: int
+) -> None:
+    for (agency, kid), (state, listed) in states:
+        if listed is not None:
+            key_usage.note_listed(session, agency, kid, listed, now)
         name = f"{_FACT}{agency}/{kid.hex()}"
         if audit.fact(session, name) != state:
             audit.set_fact(session, name, state)

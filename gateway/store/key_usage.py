@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.messages import AgencyId
+from gateway.store import audit
 from gateway.store.base import Session
+
+_LISTED: Final = "listed/"
+"""Begins the name of the fact since when peers do not seal to a key; agency and key id follow."""
+_STILL: Final = "still"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,25 @@ def of_agency(session: Session, agency: AgencyId) -> list[Usage]:
         Usage(agency, bytes(kid), AgencyId(peer), int(uses), int(first), int(latest))
         for kid, peer, uses, first, latest in rows
     ]
+
+
+def note_listed(session: Session, agency: AgencyId, kid: bytes, listed: bool, now: int) -> None:
+    """By the directory peers seal to this key, or no longer do. Only a change is written."""
+    name = f"{_LISTED}{agency}/{kid.hex()}"
+    before = audit.fact(session, name)
+    if listed and before != _STILL:
+        audit.set_fact(session, name, _STILL)
+    elif not listed and before in {None, _STILL}:
+        audit.set_fact(session, name, str(now))
+
+
+def let_go(session: Session, agency: AgencyId, kid: bytes) -> int | None:
+    """Since when the node has had a directory by which nobody seals to this key.
+
+    Milliseconds since the epoch. None while somebody does, or when the node has not run since it could tell.
+    """
+    since = audit.fact(session, f"{_LISTED}{agency}/{kid.hex()}")
+    return None if since in {None, _STILL} else int(str(since))
 
 
 def close(session: Session, agency: AgencyId, kid: bytes, now: int) -> None:

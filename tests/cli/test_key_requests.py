@@ -359,7 +359,24 @@ def test_with_a_mirror_whoever_keeps_the_directory_takes_the_key_out_first(
     refused(scene, scene.ask, "the directory still lists this key as in force")
     directory_file.drop_sealing_key(file, POLICE, scene.kid)
     listed = file.read_bytes()
+    # Its dates may be of a proposal that was granted weeks later: what counts is what the node has seen.
+    database = config.load(scene.node).database()
+
+    def seen(listed: bool, at: int) -> None:
+        in_database(database, lambda s: key_usage.note_listed(s, POLICE, scene.kid, listed, at))
+
+    too_early = "peers no longer seal to this key for less than times.keys_retire"
+    refused(scene, scene.ask, too_early)
+    seen(True, scene.now - 2 * OVERLAP)
+    refused(scene, scene.ask, too_early)
+    seen(False, scene.now - OVERLAP + 1)
+    seen(False, scene.now)  # since when, not when it looked last
+    refused(scene, scene.ask, too_early)
+    scene.now += 1
     scene.asked()
+    seen(True, scene.now)
+    refused(scene, scene.confirm, too_early)
+    seen(False, scene.now - OVERLAP)
     assert scene.confirm()[0] == 0
     assert scene.kid not in scene.keys().opening
     assert file.read_bytes() == listed

@@ -223,6 +223,30 @@ def test_over_https_of_an_authority_that_the_machine_trusts(
         assert (agreements(mirror), ground.refused) == (["one"], 0)
 
 
+def test_behind_a_proxy_that_the_environment_names(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(asked: SimpleHTTPRequestHandler) -> None:
+        seen.append(asked.path)
+        asked.path = asked.path.removeprefix("http://mirror.invalid")
+        SimpleHTTPRequestHandler.do_GET(asked)
+
+    seen: list[str] = []
+    with serving(ground.repo) as proxy:
+        proxy.instead = forward
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.server_port}")
+        monkeypatch.setenv("no_proxy", "elsewhere.invalid")
+        mirror = ground.mirror("http://mirror.invalid")
+        ground.change("one")
+        assert mirror.refresh()
+        assert agreements(mirror) == ["one"]
+        assert seen
+        assert all(one.startswith("http://mirror.invalid/") for one in seen)
+        monkeypatch.setenv("no_proxy", "mirror.invalid")
+        before = len(seen)
+        ground.change("two")
+        assert not mirror.refresh()
+        assert len(seen) == before
+
+
 def open_often(repo: Path, root: Path, cache: Path, told: Any) -> None:
     """As an operator's commands do beside the node."""
     refused: list[int] = []

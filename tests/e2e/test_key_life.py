@@ -23,7 +23,7 @@ from gateway.errors import RefusedByPeer
 from gateway.http.client import ApiProblem
 from gateway.messages import AgencyId, Reason
 from gateway.node import now_ms
-from gateway.store import audit
+from gateway.store import audit, key_usage
 from gateway.transport.base import Lane, Sealed
 from tests.crypto.test_destroy import holding, secret_of
 from tests.operators import Operators, typed
@@ -236,11 +236,16 @@ async def test_every_change_of_state_is_entered_and_what_is_due_is_shown(
 
             await until(there, f"the log says {wanted}")
 
+        def let_go() -> int | None:
+            return in_database(database, lambda s: key_usage.let_go(s, POLICE, old))
+
         due = f'gateway_keys_due{{agency="{POLICE}",what="destroy"}}'
         await until_entered("active")
+        assert await asyncio.to_thread(let_go) is None
         assert metric(world, POLICE, due) == 0
         assert (await run(world, POLICE, "rotate", "--lead", "0"))[0] == 0
         await until_entered("active", "retiring")
+        await until(lambda: asyncio.to_thread(let_go), "the node has seen that peers seal to another")
         await until(lambda: metric(world, POLICE, due) == 2, "a signing and an opening key wait")
         await until_entered("active", "retiring", "retired")
         await destroy(world, POLICE, people, old)
