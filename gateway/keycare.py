@@ -21,11 +21,11 @@ from gateway.directory import file as directory_file
 from gateway.directory.model import Directory
 from gateway.directory.opening import open_directory
 from gateway.engine.keyring import KeyRing
-from gateway.engine.receipting import receipt_for
 from gateway.errors import StartupError
 from gateway.hardening import Secret
 from gateway.messages import AgencyId, Reason, Stage
 from gateway.protocol.keys import KeyState
+from gateway.protocol.receipts import receipt_for
 from gateway.store import audit, inbox, key_usage, receipts
 from gateway.store.base import Session
 from gateway.store.inbox import Held

@@ -8,25 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from gateway.crypto import proof
-from gateway.crypto.approval import ApprovalInvalid, Request
-from gateway.crypto.break_glass import check_quorum, confirm
+from gateway.crypto.approval import Request
+from gateway.crypto.break_glass import check_quorum
 from gateway.crypto.key_document import AgencyKeys
 from gateway.directory.model import Directory
-from gateway.engine.parts import Parts
-from gateway.engine.receipting import receipt_for
-from gateway.errors import ReceiptInvalid
-from gateway.messages import AgencyId, Emergency, MessageId, Quorum, Receipt, Stage
+from gateway.messages import AgencyId, Emergency, MessageId, Quorum, Stage
 from gateway.protocol.break_glass import BreakGlass
 from gateway.protocol.policy import Denied, Question
+from gateway.protocol.receipts import receipt_for
 from gateway.store import audit, inbox, receipts
 from gateway.store.base import Session
 from gateway.store.inbox import Held
-
-ROUND = 50
-"""Openings announced in one round."""
 
 
 class CannotOpen(Exception):
@@ -149,43 +143,3 @@ def record(
         raise CannotOpen("it was opened at this very moment: try again")
     receipts.owe(session, notice, cose)
     return Opening(found.held, found.body, request, reason, tuple(sorted(roles)), now)
-
-
-class Announcer:
-    """Logs and counts openings, wherever they were made: by a command here, or at a recipient."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    async def tick(self) -> None:
-        """Announce what is new. At least once: after a crash, again. Raises Unavailable."""
-        store = self._parts.store
-        while found := await store.read(lambda s: receipts.unannounced(s, limit=ROUND)):
-            for _, cose in found:
-                self._announce(cose)
-            await store.write(partial(receipts.mark_announced, ids=[number for number, _ in found]))
-
-    def _announce(self, cose: bytes) -> None:
-        parts = self._parts
-        try:
-            notice = proof.read_receipt(cose)
-        except ReceiptInvalid:
-            return  # only what verified is kept
-        what = "opened" if notice.issuer in parts.keys else self._judge(notice)
-        parts.metrics.break_glass(what)
-        parts.log.warning(
-            "break-glass",
-            message_id=notice.message_id,
-            sender=notice.sender,
-            recipient=notice.recipient,
-            reason=notice.reason,
-            code=what,
-        )
-
-    def _judge(self, notice: Receipt) -> str:
-        """What our directory says of a recipient's opening."""
-        try:
-            confirm(notice, self._parts.directory.break_glass)
-        except ApprovalInvalid:
-            return "no-quorum"
-        return "noticed"

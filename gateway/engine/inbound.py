@@ -23,7 +23,7 @@ from gateway.crypto.envelope import Opened
 from gateway.engine import sharing
 from gateway.engine.attachments import open_attachment
 from gateway.engine.parts import Parts
-from gateway.engine.receipting import ReceiptSender, receipt_for
+from gateway.engine.receipting import ReceiptSender
 from gateway.engine.unsealing import Unsealer
 from gateway.engine.watch import DirectoryWatch
 from gateway.errors import RefusedByPeer, Unavailable
@@ -31,6 +31,7 @@ from gateway.messages import AgencyId, Content, EnvelopeId, Header, Reason, Stag
 from gateway.protocol import retry
 from gateway.protocol.deadlines import judge
 from gateway.protocol.policy import TOO_WEAK, Denied, Question
+from gateway.protocol.receipts import receipt_for
 from gateway.protocol.suites import at_least
 from gateway.store import audit, dead_letters, inbox, key_usage, notes, receipts
 from gateway.store.base import Session

@@ -14,13 +14,14 @@ from gateway.adapters.base import AdapterError, Native
 from gateway.crypto import content, envelope, proof
 from gateway.engine.attachments import open_attachment
 from gateway.engine.parts import Parts
-from gateway.engine.receipting import ReceiptSender, receipt_for
+from gateway.engine.receipting import ReceiptSender
 from gateway.engine.tasks import Bell, wait_for_ring
 from gateway.engine.watch import DirectoryWatch
 from gateway.errors import RefusedByPeer, RefusedByUs
 from gateway.http.ports import Answered, AttachmentInfo, InboxEntry, OpenedMessage, SignedReceipt
 from gateway.messages import SYSTEM_REASONS, AgencyId, Canonical, Content, MessageId, Problem, Reason, Stage
 from gateway.protocol.delivery import IllegalTransition, advance_inbound
+from gateway.protocol.receipts import receipt_for
 from gateway.store import inbox, receipts
 from gateway.store.base import Session
 from gateway.store.inbox import Held

@@ -9,10 +9,11 @@ from __future__ import annotations
 from gateway.crypto import content, proof
 from gateway.engine.notes import NoteSender
 from gateway.engine.parts import Parts
-from gateway.engine.receipting import ReceiptSender, receipt_for
+from gateway.engine.receipting import ReceiptSender
 from gateway.errors import RefusedByPeer, RefusedByUs
 from gateway.messages import FINAL_STAGES, AgencyId, EnvelopeId, Header, MessageId, Reason, Stage
 from gateway.protocol.delivery import IllegalTransition, advance_inbound
+from gateway.protocol.receipts import receipt_for
 from gateway.store import audit, inbox, notes, outbox, receipts
 from gateway.store.base import Session
 

@@ -15,7 +15,7 @@ from gateway.engine.notes import keep_sending, seal_note
 from gateway.engine.parts import Parts
 from gateway.engine.tasks import Bell, Tasks
 from gateway.errors import ReceiptInvalid, RefusedByPeer
-from gateway.messages import AgencyId, Header, Reason, Receipt, Stage
+from gateway.messages import AgencyId, Header, Reason, Receipt
 from gateway.protocol.delivery import IllegalTransition, advance_outbound
 from gateway.store import outbox, receipts
 from gateway.store.base import Session
@@ -27,23 +27,6 @@ BATCH = 64
 """Receipts in one envelope."""
 ROUND = 512
 """Receipts read from the store at once."""
-
-
-def receipt_for(
-    header: Header, digest: bytes, stage: Stage, at: int, reason: Reason | None = None
-) -> Receipt:
-    """The recipient's statement about an envelope."""
-    return Receipt(
-        stage,
-        header.message_id,
-        header.envelope_id,
-        digest,
-        header.sender,
-        header.recipient,
-        issuer=header.recipient,
-        at=at,
-        reason=reason,
-    )
 
 
 class ReceiptSender:

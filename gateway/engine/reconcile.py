@@ -17,10 +17,11 @@ from gateway.crypto import reconcile as form
 from gateway.crypto.reconcile import Answer, Known, Part, Question
 from gateway.engine.notes import NoteSender
 from gateway.engine.parts import Parts
-from gateway.engine.receipting import ReceiptSender, apply_receipt, receipt_for
+from gateway.engine.receipting import ReceiptSender, apply_receipt
 from gateway.errors import ReceiptInvalid, RefusedByPeer
 from gateway.messages import FINAL_STAGES, AgencyId, EnvelopeId, Header, Reason, Receipt, Stage
 from gateway.protocol.deadlines import DAY
+from gateway.protocol.receipts import receipt_for
 from gateway.store import inbox, notes, outbox, receipts, reconciliations
 from gateway.store.base import Session
 

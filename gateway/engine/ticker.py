@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 
 from gateway.crypto import proof
+from gateway.engine.announcer import Announcer
 from gateway.engine.audit import Auditor
-from gateway.engine.break_glass import Announcer
 from gateway.engine.inbound import Arrivals
 from gateway.engine.keylives import KeyLives
 from gateway.engine.outbound import Backlog
 from gateway.engine.parts import Parts
-from gateway.engine.receipting import ReceiptSender, receipt_for
+from gateway.engine.receipting import ReceiptSender
 from gateway.engine.reconcile import Reconciler
 from gateway.engine.tasks import Tasks
 from gateway.engine.watch import DirectoryWatch
@@ -23,6 +23,7 @@ from gateway.errors import Unavailable
 from gateway.messages import AgencyId, Reason, Receipt, Stage
 from gateway.protocol import delivery
 from gateway.protocol.deadlines import DAY, RECEIPT_LIFETIME
+from gateway.protocol.receipts import receipt_for
 from gateway.store import dead_letters, idempotency, inbox, mesh, notes, outbox, receipts, reconciliations
 from gateway.store.base import Session
 from gateway.store.inbox import Held
