@@ -30,7 +30,7 @@ LOGS = 100
 UNPROVEN = 5
 """Checkpoints in a row without the proof that was asked for, before they count as a fork."""
 EVIDENCE = 100
-"""Contradicting checkpoints kept of a peer."""
+"""Contradicting checkpoints kept of a peer, and contradictions of ours by it that are entered."""
 ROUND = 2_000
 """Receipts looked at in one transaction for peers that are new."""
 
@@ -114,14 +114,7 @@ class Witness:
             # Also when it contradicts us: the next proof begins there, so that the peer finds out too.
             audit.peer_confirmed(session, header.recipient, header.sender, confirmed.origin, confirmed.size)
             if confirmed.size > latest.size or _root(session, confirmed.size) != confirmed.root:
-                audit.record_change(
-                    session,
-                    "own-log-contradicted",
-                    f"contradicted/{header.sender}",
-                    confirmed.root.hex(),
-                    peer=header.sender,
-                    size=confirmed.size,
-                )
+                _enter_contradiction(session, header.sender, confirmed)
                 return False
             return True
 
@@ -199,6 +192,21 @@ def _unproven(session: Session, header: Header, now: int, *, again: bool) -> int
     audit.set_fact(session, streak, str(count))
     audit.set_fact(session, told, str(now))
     return count
+
+
+def _enter_contradiction(session: Session, peer: AgencyId, confirmed: Confirmed) -> None:
+    """What a peer says it keeps of our log, once; a peer can say what it likes, so not without end."""
+    name = f"contradictions/{peer}"
+    count = int(audit.fact(session, name) or 0)
+    if count < EVIDENCE and audit.record_change(
+        session,
+        "own-log-contradicted",
+        f"contradicted/{peer}",
+        confirmed.root.hex(),
+        peer=peer,
+        size=confirmed.size,
+    ):
+        audit.set_fact(session, name, str(count + 1))
 
 
 def _confirm(session: Session, header: Header, confirmed: Confirmed) -> None:

@@ -30,6 +30,7 @@ from gateway.messages import AgencyId, new_id
 from gateway.node import now_ms
 from gateway.store import audit, dead_letters, notes
 from gateway.store.audit import Checkpoint
+from gateway.store.base import Session
 from gateway.transport.base import Sealed
 from tests.command import app
 from tests.road import metric, reached, refusal, send, wait_for_arrival
@@ -398,6 +399,31 @@ async def test_nobody_shows_a_checkpoint_of_another_agency(world: World) -> None
 
     await until(refused, "it is set aside")
     assert not any(one.note == theirs.note for _, one, _ in await kept(world, POLICE))
+
+
+async def test_a_peer_that_says_what_it_likes_of_our_log_fills_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witness, "EVIDENCE", 3)
+    await delivered(world)
+
+    async def known() -> bool:
+        return bool(await kept(world, POLICE))
+
+    await until(known, "the first checkpoint")
+    ((_, honest, _), *_) = await kept(world, POLICE)
+    police = world.nodes[POLICE].parts
+
+    def owe(lie: bytes, session: Session) -> None:
+        notes.owe(session, witness.CONFIRM, POLICE, SCHOOL, lie)
+
+    for number in range(8):
+        lie = form.encode_confirmed(form.Confirmed(honest.origin, honest.size, number.to_bytes(32)))
+        await police.store.write(partial(owe, lie))
+    await delivered(world)  # its receipts wake what sends notes
+    await until(lambda: metric(world, SCHOOL, CONTRADICTED) == 8, "each is counted")
+    await world.stop(SCHOOL)
+    assert [one["kind"] for one in entries(world)].count("own-log-contradicted") == 3
 
 
 async def test_evidence_of_a_message_verifies_offline_and_only_unchanged(world: World) -> None:
