@@ -645,6 +645,10 @@ STEPS: dict[Callable[..., Any], st.SearchStrategy[Job[Any]]] = {
     inbox.drop_expired_chunks: call(inbox.drop_expired_chunks, now=times),
     key_usage.note: call(key_usage.note, agency=agencies, kid=bodies, peer=agencies, now=times),
     key_usage.of_agency: call(key_usage.of_agency, agency=agencies),
+    key_usage.note_listed: call(
+        key_usage.note_listed, agency=agencies, kid=bodies, listed=st.booleans(), now=times
+    ),
+    key_usage.let_go: call(key_usage.let_go, agency=agencies, kid=bodies),
     key_usage.close: call(key_usage.close, agency=agencies, kid=bodies, now=times),
     key_usage.is_closed: call(key_usage.is_closed, agency=agencies, kid=bodies),
     dead_letters.add: call(dead_letters.add, refused=refusals),
@@ -700,6 +704,7 @@ READ_ALL = {
         "mesh_tokens",
         "key_usage",
         "closed_keys",
+        "audit_facts",
     )
 }
 NUMBERED = {"inbox", "receipts", "openings", "owed_receipts", "dead_letters", "owed_notes"}
