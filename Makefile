@@ -30,7 +30,7 @@ test: $(DEV) ## Run the tests, RabbitMQ's and PostgreSQL's among them
 	@tools/ensure-postgresql
 	@tools/ensure-softhsm
 	@tools/ensure-node-packages
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n 3 --dist loadgroup $(PYTEST_ARGS)
 
 bench: $(DEV) ## Measure the whole road beside the raw broker
 	@tools/ensure-rabbitmq
