@@ -23,7 +23,7 @@ from gateway.directory.opening import open_directory
 from gateway.engine.keyring import KeyRing
 from gateway.errors import StartupError
 from gateway.hardening import Secret
-from gateway.messages import AgencyId, Reason, Stage
+from gateway.messages import AgencyId, Reason, Stage, moment
 from gateway.protocol.keys import KeyState
 from gateway.protocol.receipts import receipt_for
 from gateway.store import audit, inbox, key_usage, receipts
@@ -121,11 +121,17 @@ def check_let_go(session: Session, settings: Settings, row: KeyRow, now: int) ->
     """
     if row.use != "seal" or row.state is not KeyState.RETIRED or not settings.node.directory_mirror:
         return
-    since, overlap = key_usage.let_go(session, row.agency, row.kid), settings.times.keys_retire * 1000
-    if since is None or now < since + overlap:
+    since = key_usage.let_go(session, row.agency, row.kid)
+    if since is None:
         raise StartupError(
-            "the node has had a directory by which peers no longer seal to this key for less than"
-            " times.keys_retire: what is on its way to it would be lost"
+            "the node has not run yet with a directory by which peers no longer seal to this key: start it,"
+            " and ask again times.keys_retire later"
+        )
+    earliest = since + settings.times.keys_retire * 1000
+    if now < earliest:
+        raise StartupError(
+            f"the directory has named another key than this for too short a time: ask again after"
+            f" {moment(earliest):%Y-%m-%dT%H:%M:%SZ}, since what is on its way to it would be lost"
         )
 
 

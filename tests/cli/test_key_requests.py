@@ -365,17 +365,17 @@ def test_with_a_mirror_whoever_keeps_the_directory_takes_the_key_out_first(
     def seen(listed: bool, at: int) -> None:
         in_database(database, lambda s: key_usage.note_listed(s, POLICE, scene.kid, listed, at))
 
-    too_early = "peers no longer seal to this key for less than times.keys_retire"
-    refused(scene, scene.ask, too_early)
+    not_seen, too_early = "has not run yet with a directory by which", "too short a time: ask again after"
+    refused(scene, scene.ask, not_seen)
     seen(True, scene.now - 2 * OVERLAP)
-    refused(scene, scene.ask, too_early)
+    refused(scene, scene.ask, not_seen)
     seen(False, scene.now - OVERLAP + 1)
     seen(False, scene.now)  # since when, not when it looked last
     refused(scene, scene.ask, too_early)
     scene.now += 1
     scene.asked()
     seen(True, scene.now)
-    refused(scene, scene.confirm, too_early)
+    refused(scene, scene.confirm, not_seen)
     seen(False, scene.now - OVERLAP)
     assert scene.confirm()[0] == 0
     assert scene.kid not in scene.keys().opening
