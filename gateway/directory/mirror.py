@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -29,7 +28,7 @@ from tuf.api.exceptions import (
     SlowRetrievalError,
 )
 from tuf.ngclient import FetcherInterface, Updater
-from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Timeout
+from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry, Timeout
 from urllib3.exceptions import HTTPError
 
 from gateway import __version__
@@ -44,6 +43,8 @@ LONGEST: Final = 300.0
 """Seconds until a download is given up that comes in drips."""
 _GAP: Final = 30.0
 """Seconds until a server that says nothing is given up."""
+_RETRIES: Final = Retry(3, connect=0, read=0, other=0, respect_retry_after_header=False)
+"""Redirects are followed. The rest waits for the next look: a mirror does not say when that is."""
 _WHO_ASKS: Final = {"User-Agent": f"referral-gateway/{__version__}"}
 _PIECE: Final = 64 * 1024
 GOOD: Final = "good.json"
@@ -146,7 +147,7 @@ class DirectoryMirror:
             self._url(METADATA),
             str(self._cache),
             self._url(TARGETS),
-            _Folder() if "://" not in self._mirror else _Web(self._mirror),
+            _Folder() if "://" not in self._mirror else _Web(),
             bootstrap=self._root,
         )
         updater.refresh()
@@ -193,21 +194,30 @@ class DirectoryMirror:
 class _Web(FetcherInterface):
     """A mirror that is a web server, behind the proxy that the environment names, if it names one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self) -> None:
         self._until = time.monotonic() + LONGEST
-        where = urlsplit(url)
-        proxy = None if proxy_bypass(where.netloc) else getproxies().get(where.scheme)
-        make = partial(ProxyManager, proxy) if proxy else PoolManager
-        self._pool = make(ssl_context=web_context())
+        self._pools: dict[str, PoolManager] = {}
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        response = self._pool.request(
-            "GET", url, preload_content=False, timeout=Timeout(_GAP), headers=_WHO_ASKS
+        response = self._pool(url).request(
+            "GET", url, preload_content=False, timeout=Timeout(_GAP), retries=_RETRIES, headers=_WHO_ASKS
         )
         if response.status != HTTPStatus.OK:
             response.close()
             raise DownloadHTTPError("not there", response.status)
         return self._chunks(response)
+
+    def _pool(self, url: str) -> PoolManager:
+        where, named = urlsplit(url), getproxies()
+        proxy = "" if proxy_bypass(where.netloc) else named.get(where.scheme) or named.get("all") or ""
+        if proxy not in self._pools:
+            ours = web_context()
+            self._pools[proxy] = (
+                ProxyManager(proxy, ssl_context=ours, proxy_ssl_context=web_context())
+                if proxy
+                else PoolManager(ssl_context=ours)
+            )
+        return self._pools[proxy]
 
     def _chunks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
         try:

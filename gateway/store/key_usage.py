@@ -55,7 +55,7 @@ def note_listed(session: Session, agency: AgencyId, kid: bytes, listed: bool, no
     before = audit.fact(session, name)
     if listed and before != _STILL:
         audit.set_fact(session, name, _STILL)
-    elif not listed and before in {None, _STILL}:
+    elif not listed and (before in {None, _STILL} or int(str(before)) > now):  # or a clock ran ahead
         audit.set_fact(session, name, str(now))
 
 

@@ -223,7 +223,40 @@ def test_over_https_of_an_authority_that_the_machine_trusts(
         assert (agreements(mirror), ground.refused) == (["one"], 0)
 
 
-def test_behind_a_proxy_that_the_environment_names(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def busy(asked: SimpleHTTPRequestHandler) -> None:
+    asked.send_response(503)
+    asked.send_header("Retry-After", "3600")
+    asked.send_header("Content-Length", "0")
+    asked.end_headers()
+
+
+def test_a_mirror_does_not_say_when_it_is_looked_at_next(ground: Ground) -> None:
+    with serving(ground.repo) as web:
+        mirror = ground.mirror(f"http://127.0.0.1:{web.server_port}")
+        ground.change("one")
+        web.instead = busy
+        assert not mirror.refresh()
+        web.instead = None
+        assert mirror.refresh()
+        assert (agreements(mirror), ground.refused) == (["one"], 0)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "proxy.invalid:3128"])
+def test_a_proxy_that_cannot_be_used_is_a_mirror_that_is_away(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    with serving(ground.repo) as web:
+        mirror = ground.mirror(f"http://127.0.0.1:{web.server_port}")
+        ground.change("one")
+        monkeypatch.setenv("http_proxy", proxy)
+        assert not mirror.refresh()
+        assert ground.refused == 0
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "all_proxy"])
+def test_behind_a_proxy_that_the_environment_names(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     def forward(asked: SimpleHTTPRequestHandler) -> None:
         seen.append(asked.path)
         asked.path = asked.path.removeprefix("http://mirror.invalid")
@@ -232,7 +265,7 @@ def test_behind_a_proxy_that_the_environment_names(ground: Ground, monkeypatch: 
     seen: list[str] = []
     with serving(ground.repo) as proxy:
         proxy.instead = forward
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.server_port}")
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.server_port}")
         monkeypatch.setenv("no_proxy", "elsewhere.invalid")
         mirror = ground.mirror("http://mirror.invalid")
         ground.change("one")
