@@ -20,15 +20,6 @@ from gateway.directory.mirror import DirectoryMirror
 from gateway.errors import StartupError
 from tests.certificates import Authority
 from tests.directory.ground import Ground
-from tests.world import COUNCIL, POLICE, SCHOOL, provision
-
-
-@pytest.fixture
-def ground(tmp_path: Path) -> Ground:
-    provision(tmp_path, (SCHOOL, POLICE, COUNCIL), agreements=False)
-    made = Ground(tmp_path)
-    made.begin()
-    return made
 
 
 def agreements(mirror: DirectoryMirror) -> list[str]:

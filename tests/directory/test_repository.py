@@ -24,14 +24,6 @@ from tests.world import COUNCIL, POLICE, QUICK, SCHOOL, provision, running, unti
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Ground:
-    provision(tmp_path, (SCHOOL, POLICE, COUNCIL), agreements=False)
-    made = Ground(tmp_path)
-    made.begin()
-    return made
-
-
-@pytest.fixture
 def served(ground: Ground) -> Iterator[str]:
     """The repository over HTTP."""
 

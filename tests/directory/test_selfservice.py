@@ -28,14 +28,6 @@ from tests.road import send, wait_for_arrival
 from tests.world import COUNCIL, POLICE, QUICK, SCHOOL, provision, running
 
 
-@pytest.fixture
-def ground(tmp_path: Path) -> Ground:
-    provision(tmp_path, (SCHOOL, POLICE, COUNCIL), agreements=False)
-    made = Ground(tmp_path)
-    made.begin()
-    return made
-
-
 def entry(ground: Ground, agency: AgencyId) -> AgencyEntry:
     """As it is published."""
     return next(one for one in Repository(ground.repo).directory().agencies if one.id == agency)
