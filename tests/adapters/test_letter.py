@@ -31,6 +31,17 @@ def text_of(page: str) -> str:
     return html.unescape(re.sub(r"<[^>]*>", " ", page))
 
 
+def printable(value: Any) -> Any:
+    """The same with a mark for every control character, which no page may hold; line ends are kept."""
+    if isinstance(value, dict):
+        return {name: printable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [printable(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", re.sub(r"\r\n?", "\n", value))
+
+
 @pytest.mark.parametrize("name", ABOUT_PEOPLE)
 def test_every_field_of_our_examples_is_in_the_letter(name: str) -> None:
     assert unsaid(EXAMPLES[name], text_of(letter(EXAMPLES[name]))) == []
@@ -40,10 +51,7 @@ def test_every_field_of_our_examples_is_in_the_letter(name: str) -> None:
 @given(MESSAGES)
 def test_every_field_of_any_message_is_in_the_letter(document: Any) -> None:
     assume(is_valid(document))
-    said = text_of(letter(document))
-    assert unsaid(document, said.replace("\ufffd", "\x00")) == [] or re.search(
-        r"[\x00-\x1f\x7f-\x9f]", str(document)
-    )
+    assert unsaid(printable(document), text_of(letter(document))) == []
 
 
 def test_nothing_in_a_letter_runs_or_is_loaded() -> None:
