@@ -41,8 +41,9 @@ soak: $(DEV) ## Half an hour at 70 % of the load: does anything grow? Writes doc
 	@tools/ensure-rabbitmq
 	@$(BIN)/python -m bench.soak $(SOAK_ARGS)
 
-fuzz: $(DEV) ## Give every reader of foreign bytes thousands of hostile inputs
+fuzz: $(DEV) ## Give every reader of foreign bytes thousands of hostile inputs; draw new cases for every rule
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -q -n 2 --timeout=0 tests/fuzz $(PYTEST_ARGS)
+	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -q -n 2 --timeout=0 -m hypothesis --ignore tests/fuzz tests
 
 faults: $(DEV) ## Kill, pause, cut and restart everything for some minutes; nothing may be lost
 	@tools/ensure-rabbitmq
