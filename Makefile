@@ -42,6 +42,7 @@ soak: $(DEV) ## Half an hour at 70 % of the load: does anything grow? Writes doc
 	@$(BIN)/python -m bench.soak $(SOAK_ARGS)
 
 fuzz: $(DEV) ## Give every reader of foreign bytes thousands of hostile inputs; draw new cases for every rule
+	@tools/ensure-postgresql
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -q -n 2 --timeout=0 tests/fuzz $(PYTEST_ARGS)
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -q -n 2 --timeout=0 -m hypothesis --ignore tests/fuzz tests
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -136,9 +135,9 @@ def check_let_go(session: Session, settings: Settings, row: KeyRow, now: int) ->
 
 
 def _is_listed(directory: Directory, agency: AgencyId, kid: bytes, now: int) -> bool:
-    moment = datetime.fromtimestamp(now / 1000, UTC)
+    at = moment(now)
     entries = [key for entry in directory.document.agencies if entry.id == agency for key in entry.keys]
-    return any(key.kid == kid and directory_file.is_in_force(key, moment) for key in entries)
+    return any(key.kid == kid and directory_file.is_in_force(key, at) for key in entries)
 
 
 def waiting(session: Session, agency: AgencyId, kid: bytes) -> Iterator[Held]:
@@ -205,7 +204,7 @@ def destroy(settings: Settings, judged: Judged, database: Database, now: int) ->
     database(begin)
     file = None if settings.node.directory_mirror else settings.path(settings.node.directory)
     if file:
-        directory_file.end_key(file, agency, kid, datetime.fromtimestamp(now / 1000, UTC))
+        directory_file.end_key(file, agency, kid, moment(now))
     settings.key_store().destroy(agency, kid, now)
     if file:
         directory_file.drop_sealing_key(file, agency, kid)
